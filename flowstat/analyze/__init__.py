@@ -1,0 +1,1 @@
+"""A chain becomes one result per question."""

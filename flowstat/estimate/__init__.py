@@ -1,0 +1,1 @@
+"""Graph and traces become counts, and counts a chain with its uncertainty."""

@@ -1,0 +1,1 @@
+"""Results become answers and findings in words."""

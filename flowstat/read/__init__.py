@@ -1,0 +1,1 @@
+"""Graph files and trace files become `Graph` and `Traces`."""

@@ -1,0 +1,154 @@
+"""Canonical traces: their columns, and their files while a run goes on.
+
+A Parquet trace is a directory of segments, each complete in itself: what a killed run had written can be
+read. Read it with pandas or pyarrow as one file, in DuckDB as `trace.parquet/*.parquet`. A JSON Lines
+trace is one file, written in whole lines.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+from types import TracebackType
+from typing import Literal, Protocol
+
+import orjson
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from flowstat.errors import OutputError
+
+__all__ = ["COLUMNS", "STATUSES", "TraceFormat", "TraceWriter", "open_writer", "schema"]
+
+TraceFormat = Literal["parquet", "jsonl"]
+
+STATUSES = ("ok", "error", "dropped", "pending")
+"""What became of a message: handled, handled with an exception, taken by no arrow, never handled."""
+
+TIMES = ("sent_at", "started_at", "ended_at")
+COLUMNS = ("trace_id", "span_id", "parent_id", "parent", "name", "key", "sent", *TIMES, "status", "worker")
+
+_SEGMENT = "part-{:06d}.parquet"
+
+
+def schema(ids: pa.DataType | None = None) -> pa.Schema:
+    """Return the Arrow schema of a canonical trace whose ids are `ids` (uint64 unless told: or string)."""
+    ids = ids or pa.uint64()
+    word = pa.dictionary(pa.int32(), pa.string())
+    types = {
+        **dict.fromkeys(("trace_id", "span_id", "parent_id"), ids),
+        **dict.fromkeys(("parent", "name", "key", "sent", "status", "worker"), word),
+        **dict.fromkeys(TIMES, pa.timestamp("ns", tz="UTC")),
+    }
+    required = ("trace_id", "span_id", "sent", "status")
+    return pa.schema([pa.field(c, types[c], nullable=c not in required) for c in COLUMNS])
+
+
+class TraceWriter(Protocol):
+    """Takes a trace batch by batch; every batch written is safe from then on."""
+
+    def write(self, batch: pa.RecordBatch) -> None:
+        """Add rows in the canonical schema."""
+
+    def close(self) -> None:
+        """Finish; a trace without any rows is still a readable trace."""
+
+    def __enter__(self) -> TraceWriter: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+
+def open_writer(path: str | Path, format: TraceFormat | None = None, *, overwrite: bool = False) -> TraceWriter:
+    """Open a trace for writing; the format follows from the name (`.jsonl`, else Parquet) unless given.
+
+    Raises
+    ------
+    OutputError
+        If something is there already and `overwrite` is not set, or it is not a trace, or the place
+        can't be written.
+    """
+    path = Path(path)
+    if format is None:
+        format = "jsonl" if path.suffix in (".jsonl", ".ndjson") else "parquet"
+    try:
+        _clear(path, overwrite)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return _JsonLinesWriter(path) if format == "jsonl" else _ParquetWriter(path)
+    except OSError as error:
+        raise OutputError(f"can't write a trace to {path}: {error.strerror or error}") from error
+
+
+def _clear(path: Path, overwrite: bool) -> None:
+    """Make way for a new trace; never remove what is not a trace."""
+    if not path.exists():
+        return
+    if not overwrite:
+        raise OutputError(f"{path} is there already: choose another name, or --overwrite")
+    if path.is_dir():
+        strangers = [f.name for f in path.iterdir() if not f.name.startswith((".part-", "part-"))]
+        if strangers:
+            raise OutputError(f"{path} is a directory with other files ({strangers[0]}): it is not overwritten")
+        shutil.rmtree(path)
+    else:
+        path.unlink()
+
+
+class _Closing:
+    def close(self) -> None:
+        raise NotImplementedError
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+class _ParquetWriter(_Closing):
+    def __init__(self, path: Path) -> None:
+        path.mkdir()
+        self.path = path
+        self.segments = 0
+
+    def __enter__(self) -> _ParquetWriter:
+        return self
+
+    def write(self, batch: pa.RecordBatch) -> None:
+        # Written under another name first: a segment is complete or not there.
+        final = self.path / _SEGMENT.format(self.segments)
+        draft = self.path / f".{final.name}"
+        pq.write_table(pa.Table.from_batches([batch]), draft, compression="zstd")
+        os.replace(draft, final)
+        self.segments += 1
+
+    def close(self) -> None:
+        if not self.segments:
+            self.write(pa.RecordBatch.from_pylist([], schema=schema()))
+
+
+class _JsonLinesWriter(_Closing):
+    def __init__(self, path: Path) -> None:
+        self.file = path.open("wb", buffering=0)
+
+    def __enter__(self) -> _JsonLinesWriter:
+        return self
+
+    def write(self, batch: pa.RecordBatch) -> None:
+        self.file.write(b"".join(orjson.dumps(row) + b"\n" for row in to_json_rows(batch)))
+
+    def close(self) -> None:
+        self.file.close()
+
+
+def to_json_rows(batch: pa.RecordBatch) -> list[dict[str, object]]:
+    """Return rows as JSON-ready data: times are ISO 8601 texts in UTC with nanoseconds."""
+    columns = []
+    for field, column in zip(batch.schema, batch.columns, strict=True):
+        if pa.types.is_timestamp(field.type):
+            column = pc.strftime(column, format="%Y-%m-%dT%H:%M:%SZ") if column.null_count < len(column) else column
+        columns.append(column.to_pylist())
+    names = batch.schema.names
+    return [dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)]

@@ -1,0 +1,1 @@
+"""The reference runtime: a graph and behaviours become trace files."""

@@ -1,0 +1,114 @@
+"""The recorder: what the event loop notes of each event becomes batches of canonical rows."""
+
+from __future__ import annotations
+
+from array import array
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from flowstat.errors import OutputError
+from flowstat.read.canonical import STATUSES, TraceWriter, schema
+from flowstat.run.network import Codes
+
+__all__ = ["DROPPED", "ERROR", "PENDING", "Recorder"]
+
+ERROR: Final = -STATUSES.index("error")
+DROPPED: Final = -STATUSES.index("dropped")
+PENDING: Final = -STATUSES.index("pending")
+"""In the column `sent`, a number below 0 is a status other than ok; such an event sent nothing."""
+
+Integers = npt.NDArray[np.int64]
+
+
+class Recorder:
+    """The rows since the last batch, column by column.
+
+    The event loop appends to the lists itself. Rows are in the order of their span ids, which are 1, 2,
+    3, ...; runs follow one another. So both ids need no list: only where each run begins is noted.
+    """
+
+    def __init__(self, writer: TraceWriter, clocked: bool) -> None:
+        self.hops: list[int] = []
+        self.parents: list[int] = []
+        self.sent: list[int] = []
+        self.times: tuple[list[int | None], list[int | None], list[int | None]] | None = (
+            ([], [], []) if clocked else None
+        )
+        self._writer = writer
+        self._written = 0
+        self._run = 0
+        self._begins = array("q")
+
+    def begin_run(self) -> None:
+        """Note that the next row is the first of a new run."""
+        self._begins.append(len(self.hops))
+
+    def add(
+        self, hop: int, parent: int, sent: int, sent_at: int | None, started: int | None, ended: int | None
+    ) -> None:
+        """Note a row; the event loop does the same in place."""
+        self.hops.append(hop)
+        self.parents.append(parent)
+        self.sent.append(sent)
+        if self.times:
+            for times, time in zip(self.times, (sent_at, started, ended), strict=True):
+                times.append(time)
+
+    def write(self, codes: Codes) -> None:
+        """Write the rows noted since the last batch as one batch.
+
+        Raises
+        ------
+        OutputError
+            If they can't be written; what was written before stays readable.
+        """
+        n = len(self.hops)
+        if not n:
+            return
+        try:
+            batch = self._batch(n, codes)
+        except (UnicodeEncodeError, pa.ArrowException) as error:
+            raise OutputError(f"these rows can't be stored in a trace: {error}") from None
+        self._writer.write(batch)
+        self._written += n
+        for column in (self.hops, self.parents, self.sent, *(self.times or ())):
+            column.clear()
+
+    def _batch(self, n: int, codes: Codes) -> pa.RecordBatch:
+        hops, parents, sent = (np.fromiter(c, np.int64, n) for c in (self.hops, self.parents, self.sent))
+        begins = np.zeros(n, np.int64)
+        begins[np.frombuffer(self._begins, np.int64)] = 1
+        runs = self._run + np.cumsum(begins)
+        self._run = int(runs[-1])
+        self._begins = array("q")
+        none = pa.nulls(n)
+        nodes = pa.array(codes.nodes, pa.string())
+        columns = {
+            "trace_id": pa.array(runs.view(np.uint64)),
+            "span_id": pa.array(np.arange(self._written + 1, self._written + n + 1, dtype=np.uint64)),
+            "parent_id": pa.array(parents.view(np.uint64), mask=parents == 0),
+            "parent": _words(codes.parent, hops, nodes),
+            "name": _words(codes.name, hops, nodes),
+            "key": _words(codes.key, hops, pa.array(codes.keys, pa.string())),
+            "sent": _dictionary(np.maximum(sent, 0), pa.array(codes.sent, pa.string())),
+            "status": _dictionary(np.maximum(-sent, 0), pa.array(STATUSES)),
+        }
+        for name, times in zip(("sent_at", "started_at", "ended_at"), self.times or (), strict=False):
+            columns[name] = pa.array(times, pa.int64()).cast(pa.timestamp("ns", tz="UTC"))
+        kinds = schema()
+        return pa.RecordBatch.from_arrays(
+            [columns[f.name] if f.name in columns else none.cast(f.type) for f in kinds], schema=kinds
+        )
+
+
+def _words(of_hop: list[int], hops: Integers, words: pa.Array) -> pa.DictionaryArray:
+    return _dictionary(np.fromiter(of_hop, np.int64, len(of_hop))[hops], words)
+
+
+def _dictionary(codes: Integers, words: pa.Array) -> pa.DictionaryArray:
+    missing = codes < 0
+    indices = pa.array(codes.astype(np.int32), mask=missing if missing.any() else None)
+    return pa.DictionaryArray.from_arrays(indices, words, safe=False)
