@@ -62,11 +62,11 @@ def test_a_narrow_place_cuts_no_number() -> None:
 
 def test_a_terminal_gives_the_width(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
-    monkeypatch.setenv("COLUMNS", "40")
+    monkeypatch.setenv("COLUMNS", "50")
     sample = Sample((("c", ["some words"] * 20, 1, True),))
     narrow = max(map(len, render(sample).splitlines()))
     monkeypatch.setattr(sys.stdout, "isatty", lambda: False)
-    assert narrow <= 40 < max(map(len, render(sample).splitlines())) <= 100
+    assert narrow <= 50 < max(map(len, render(sample).splitlines())) <= 100
 
 
 def test_json_holds_the_result_and_its_rows() -> None:

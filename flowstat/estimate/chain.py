@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -73,9 +73,8 @@ class Chain:
         sums = np.asarray(self.P.sum(axis=1)).ravel() + self.stop
         worst = int(np.argmax(np.abs(sums - 1)))
         if abs(sums[worst] - 1) > ROW_SLACK:
-            raise ChainError(
-                f"the row of {shown(self.names[worst])!r} sums to {sums[worst]:.17g}, off from 1 by {sums[worst] - 1:.3g}"
-            )
+            where = f"the row of {shown(self.names[worst])!r}"
+            raise ChainError(f"{where} sums to {sums[worst]:.17g}, off from 1 by {sums[worst] - 1:.3g}")
         if abs(self.start.sum() - 1) > ROW_SLACK:
             raise ChainError(f"the start law sums to {self.start.sum():.17g}, not to 1")
 
@@ -127,9 +126,8 @@ class Chain:
         n = matrix.shape[0]
         labels = tuple(str(k) for k in range(n)) if names is None else tuple(names)
         ends = np.zeros(n) if stop is None else np.asarray(stop, np.float64)
-        chain = cls(labels, _clean(matrix), ends, np.full(n, 1 / n) if n else np.zeros(0))
-        law = _even_over_sources(chain) if start is None else start_law(chain, start)
-        return cls(labels, chain.P, ends, law)
+        chain = cls(labels, _clean(matrix), ends, _even_over_sources(matrix))
+        return chain if start is None else replace(chain, start=start_law(chain, start))
 
     def closed(self) -> tuple[tuple[str, ...], sparse.csr_array]:
         """Return the names and the row-stochastic matrix with one more state, `(end)`, where runs stop."""
@@ -262,13 +260,9 @@ def estimate(counts: Counts, graph: Graph | None = None, prior: float = 1.0) -> 
     total = sum(starts.values())
     start = np.zeros(len(names))
     for name, n in starts.items():
-        start[index[name]] = n / total
-    chain = Chain(
-        names, P, stop / weight, start if total else np.full(len(names), 1 / max(1, len(names))), counts, graph, prior
-    )
-    if total:
-        return chain
-    return Chain(names, P, chain.stop, _even_over_sources(chain), counts, graph, prior)
+        start[index[name]] = n
+    law = start / total if total else _even_over_sources(P)
+    return Chain(names, P, stop / weight, law, counts, graph, prior)
 
 
 def _clean(matrix: sparse.csr_array) -> sparse.csr_array:
@@ -278,13 +272,16 @@ def _clean(matrix: sparse.csr_array) -> sparse.csr_array:
     return matrix
 
 
-def _even_over_sources(chain: Chain) -> Vector:
+def _even_over_sources(P: sparse.csr_array) -> Vector:
     """Return the even law over the states that no other state leads to; over all if there is none."""
-    rows, columns, _ = chain.arrows()
-    led_to = np.zeros(len(chain.names), bool)
-    led_to[columns[rows != columns]] = True
-    free = ~led_to if not led_to.all() else np.ones(len(chain.names), bool)
-    return free / free.sum()
+    n = P.shape[0]
+    rows = np.repeat(np.arange(n), np.diff(P.indptr))
+    free = np.ones(n)
+    free[P.indices[rows != P.indices]] = 0.0
+    if not free.any():
+        free[:] = 1.0
+    law: Vector = free / max(free.sum(), 1.0)
+    return law
 
 
 def _some(names: Sequence[str]) -> str:

@@ -197,7 +197,7 @@ def _tally(table: pa.Table, *columns: str) -> dict[Any, int]:
     if not len(table):
         return {}
     codes = np.zeros(len(table), np.int64)
-    words: list[list[str]] = []
+    words: list[list[str | None]] = []
     for column in columns:
         values = table[column].combine_chunks()
         values = values if isinstance(values, pa.DictionaryArray) else values.dictionary_encode()
@@ -208,7 +208,7 @@ def _tally(table: pa.Table, *columns: str) -> dict[Any, int]:
     seen, numbers = np.unique(codes, return_counts=True)
     result: Counter[Any] = Counter()
     for code, n in zip(seen.tolist(), numbers.tolist(), strict=True):
-        key: list[str] = []
+        key: list[str | None] = []
         for dictionary in reversed(words):
             code, index = divmod(code, len(dictionary))
             key.append(dictionary[index])

@@ -273,7 +273,8 @@ def percent(share: float) -> str:
     """
     if 0 < share < 0.0005:
         return "<0.1%"
-    if 0.9995 <= share < 1:
+    # What is this near to 1 is 1, rounded.
+    if 0.9995 <= share < 1 - 1e-9:
         return ">99.9%"
     return f"{100 * share:.1f}".removesuffix(".0") + "%"
 
