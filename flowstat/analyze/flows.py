@@ -1,0 +1,214 @@
+"""Flows: the simple paths that runs leave when their loops are erased, most probable first."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from heapq import heappop, heappush
+from typing import ClassVar, Literal
+
+import numpy as np
+
+from flowstat.analyze.solve import Solver, Vector
+from flowstat.errors import AnalysisError
+from flowstat.estimate.chain import Chain, Start, start_law
+from flowstat.results import Result, Row, number
+
+__all__ = ["Flow", "Flows", "flows"]
+
+BUDGET = 20_000
+"""Prefixes that are extended before the search stops and says so."""
+
+
+@dataclass(frozen=True)
+class Flow:
+    """One flow: the nodes that are left of a run when its loops are erased, and how the run ends.
+
+    `outcome` is the last node if it stops there, or the closed class that traps it.
+    """
+
+    nodes: tuple[str, ...]
+    outcome: str
+    kind: Literal["stop", "trap"]
+    probability: float
+
+    @property
+    def name(self) -> str:
+        """The flow as one reads it."""
+        tail = (self.outcome,) if self.kind == "trap" else ()
+        return " -> ".join((*self.nodes, *tail))
+
+
+@dataclass(frozen=True)
+class Flows(Result):
+    """The most probable flows, best first; `covered` is the share of all runs that follow one of them."""
+
+    title: ClassVar[str] = "Flows, most probable first"
+    columns: ClassVar[tuple[str, ...]] = ("flow", "outcome", "kind", "length", "probability", "covered")
+    flows: tuple[Flow, ...]
+    covered: float
+    complete: bool
+
+    def rows(self) -> list[Row]:
+        """Return one row a flow; `covered` adds up the probabilities so far."""
+        rows: list[Row] = []
+        covered = 0.0
+        for f in self.flows:
+            covered += f.probability
+            rows.append(
+                {
+                    "flow": f.name,
+                    "outcome": f.outcome,
+                    "kind": f.kind,
+                    "length": len(f.nodes),
+                    "probability": f.probability,
+                    "covered": min(covered, 1.0),
+                }
+            )
+        return rows
+
+    def notes(self) -> tuple[str, ...]:
+        """Say how many runs are covered."""
+        note = f"Loops are erased as they close; {number(100 * self.covered)}% of all runs follow one of these flows."
+        if self.complete:
+            return (note,)
+        return (note, "The search stopped at its bound: less probable flows are missing.")
+
+
+def flows(chain: Chain, top: int = 10, start: Start = None) -> Flows:
+    """List the most probable flows.
+
+    Parameters
+    ----------
+    chain
+        A chain.
+    top
+        How many at most; at least 1.
+    start
+        A node or a law over nodes; the chain's start law if not given.
+
+    Returns
+    -------
+    Flows
+        Exact, best first. The probabilities of all flows sum to 1.
+
+    Raises
+    ------
+    AnalysisError
+        If `top` is less than 1.
+    ChainError
+        If the start is no law over the nodes.
+
+    Notes
+    -----
+    A run's loop-erasure starts with v_0..v_k with probability `alpha(v_0) prod_(i<k) G_i P(v_i, v_i+1)` times the chance
+    to end from v_k before coming back to an earlier node, where G_i is the expected number of visits to v_i without the nodes
+    before it. Prefixes are extended best first by that exact probability, so the first flows to be completed are the most
+    probable ones. Source: Lawler and Limic, Random Walk (2010), section 9.2. Each extension solves two systems.
+
+    Examples
+    --------
+    >>> chain = Chain.from_matrix(
+    ...     [[0.5, 0.25, 0.25], [0, 0, 0], [0, 1, 0]], ["pay", "ship", "wait"], "pay", stop=[0, 1, 0])
+    >>> [(f.name, round(f.probability, 12)) for f in flows(chain).flows]
+    [('pay -> ship', 0.5), ('pay -> wait -> ship', 0.5)]
+    """
+    if top < 1:
+        raise AnalysisError("ask for at least one flow")
+    search = _Search(chain, start_law(chain, start))
+    done, complete = search.run(top)
+    return Flows(tuple(done), min(1.0, sum(f.probability for f in done)), complete)
+
+
+class _Search:
+    def __init__(self, chain: Chain, law: Vector) -> None:
+        self.chain = chain
+        self.law = law
+        whole = Solver(chain.P, chain.stop)
+        self.trap = np.full(len(chain.names), -1)
+        self.traps = []
+        for states in whole.closed:
+            self.trap[states] = len(self.traps)
+            self.traps.append(
+                "{" + ", ".join(chain.names[i] for i in states) + "}" if len(states) > 1 else chain.names[states[0]]
+            )
+        rows, columns, values = chain.arrows()
+        into = self.trap[columns] >= 0
+        trapped = np.bincount(rows[into], values[into], minlength=len(chain.names))
+        self.ending = np.where(self.trap >= 0, 0.0, chain.stop + trapped)
+
+    def run(self, top: int) -> tuple[list[Flow], bool]:
+        # Heap entries: (-probability, order, path, weight, finished flow). Finished ones come first on ties.
+        heap: list[tuple[float, int, tuple[str, ...], tuple[int, ...], float, Flow | None]] = []
+        for i in np.flatnonzero(self.law).tolist():
+            name = self.chain.names[i]
+            if self.trap[i] >= 0:
+                flow = Flow((), self.traps[self.trap[i]], "trap", float(self.law[i]))
+                heappush(heap, (-flow.probability, 0, (flow.outcome,), (), 0.0, flow))
+            else:
+                heappush(heap, (-float(self.law[i]), 1, (name,), (i,), float(self.law[i]), None))
+        done: list[Flow] = []
+        steps = 0
+        while heap and len(done) < top:
+            _, _, names, path, weight, flow = heappop(heap)
+            if flow is not None:
+                done.append(flow)
+                continue
+            steps += 1
+            if steps > BUDGET:
+                return done, False
+            for probability, target, next_weight, finished in self.extend(path, weight):
+                if probability <= 0:
+                    continue
+                if finished is not None:
+                    heappush(heap, (-probability, 0, (*names, finished.outcome), path, 0.0, finished))
+                else:
+                    more = (*names, self.chain.names[target])
+                    heappush(heap, (-probability, 1, more, (*path, target), next_weight, None))
+        return self._merged(done), True
+
+    def _merged(self, done: list[Flow]) -> list[Flow]:
+        """Runs that start inside one trap at several nodes are one flow."""
+        merged: dict[tuple[tuple[str, ...], str, str], Flow] = {}
+        for f in done:
+            key = (f.nodes, f.outcome, f.kind)
+            known = merged.get(key)
+            merged[key] = f if known is None else Flow(f.nodes, f.outcome, f.kind, f.probability + known.probability)
+        return sorted(merged.values(), key=lambda f: (-f.probability, f.nodes, f.outcome))
+
+    def extend(self, path: tuple[int, ...], weight: float) -> list[tuple[float, int, float, Flow | None]]:
+        """Return what may follow a prefix, each with its exact probability."""
+        chain, P, at = self.chain, self.chain.P, path[-1]
+        n = len(chain.names)
+        free = self.trap < 0
+        free[list(path)] = False
+        inner = np.flatnonzero(free)
+        rows, columns, values = chain.arrows()
+        earlier = np.isin(columns, path[:-1])
+        back = np.bincount(rows[earlier], values[earlier], minlength=n)
+        here = columns == at
+        returning = np.bincount(rows[here], values[here], minlength=n)
+        ends = np.zeros(n)
+        escapes = np.zeros(n)
+        if len(inner):
+            solver = Solver(P[inner][:, inner], (self.ending + back + returning)[inner])
+            both = solver.backward(np.stack([self.ending[inner], (self.ending + back)[inner]], axis=1))
+            ends[inner], escapes[inner] = both[:, 0], both[:, 1]
+        span = slice(P.indptr[at], P.indptr[at + 1])
+        targets, shares = P.indices[span], P.data[span]
+        onward = free[targets]
+        never = self.ending[at] + back[at] + float(shares[onward] @ escapes[targets[onward]])
+        visits = weight / never
+        names = tuple(chain.names[i] for i in path)
+        found: list[tuple[float, int, float, Flow | None]] = []
+        if chain.stop[at] > 0:
+            p = visits * float(chain.stop[at])
+            found.append((p, -1, 0.0, Flow(names, names[-1], "stop", p)))
+        trapped: dict[int, float] = {}
+        for j, share in zip(targets.tolist(), shares.tolist(), strict=True):
+            if self.trap[j] >= 0:
+                trapped[int(self.trap[j])] = trapped.get(int(self.trap[j]), 0.0) + visits * share
+            elif free[j]:
+                found.append((visits * share * float(ends[j]), j, visits * share, None))
+        for trap, p in trapped.items():
+            found.append((p, -1, 0.0, Flow(names, self.traps[trap], "trap", p)))
+        return found
