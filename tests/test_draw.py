@@ -52,8 +52,7 @@ def test_a_graph_shows_keys_shares_starts_ends_and_components() -> None:
     assert {"retry  20%", "ok  70%", "low"} <= {text.strip() for text in shown}
     assert "stops 10%" in shown
     assert "bold border: runs start · colour: a loop" in shown
-    assert "pay -> pay: retry  20%" not in shown
-    assert "pay -> ship: ok  70%, 70%" not in svg
+    assert "pay -> ship: ok  70%" in texts(svg, "title")
 
 
 def test_each_loop_has_its_own_colour() -> None:
@@ -108,7 +107,7 @@ def test_a_large_chain_keeps_what_carries_the_most() -> None:
 
 def test_a_dense_graph_loses_arrows_only() -> None:
     names = [f"n{k}" for k in range(26)]
-    svg = draw(Graph.of([Arrow(a, "#", b) for a in names for b in names if a < b or a == "n0"] * 1)).svg
+    svg = draw(Graph.of([Arrow(a, "#", b) for a in names for b in names if a < b])).svg
     assert "left out" not in svg
     graph = Graph.of([Arrow(a, "#", b) for a in names for b in names])
     assert any("left out: 0 nodes and 76 arrows, those with the least arrows" in t for t in texts(draw(graph).svg))
@@ -163,5 +162,5 @@ def test_a_layout_that_is_missing_or_fails(monkeypatch: pytest.MonkeyPatch) -> N
     with pytest.raises(OutputError, match="missing: pip install graphviz-pure"):
         draw(ORDERS)
     monkeypatch.undo()
-    with pytest.raises(OutputError, match="failed: .*syntax error"):
+    with pytest.raises(OutputError, match=r"failed: .*syntax error"):
         drawing_module._lay_out("digraph {", "svg")

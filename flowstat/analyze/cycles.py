@@ -247,4 +247,5 @@ def _traversals(solver: Solver, inflow: Vector, path: Index, p: float) -> float:
         raise AnalysisError(f"a class of {len(ordered)} nodes is too large for the traversals of its cycles")
     gone = eliminate(solver.block(ordered), solver.exits[ordered])
     hit = gone.censored(inflow[ordered], len(path)).sum()
-    return float(hit) * p * prod(1 / pivot for pivot in gone.pivots[: len(path)].tolist())
+    returns: float = prod(1 / pivot for pivot in gone.pivots[: len(path)].tolist())
+    return float(hit) * p * returns

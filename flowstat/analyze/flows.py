@@ -100,10 +100,11 @@ def flows(chain: Chain, top: int = 10, start: Start = None) -> Flows:
 
     Notes
     -----
-    A run's loop-erasure starts with v_0..v_k with probability `alpha(v_0) prod_(i<k) G_i P(v_i, v_i+1)` times the chance
-    to end from v_k before coming back to an earlier node, where G_i is the expected number of visits to v_i without the nodes
-    before it. Prefixes are extended best first by that exact probability, so the first flows to be completed are the most
-    probable ones. Source: Lawler and Limic, Random Walk (2010), section 9.2. Each extension solves two systems.
+    The loop-erasure of a run starts with v_0..v_k with probability `alpha(v_0) prod_(i<k) G_i P(v_i, v_i+1)`
+    times the chance to end from v_k before coming back to an earlier node; G_i is the expected number of
+    visits to v_i without the nodes before it. Prefixes are extended best first by that exact probability, so
+    the first flows to be completed are the most probable ones. Source: Lawler and Limic, Random Walk (2010),
+    section 9.2. Each extension solves two systems.
 
     Examples
     --------
@@ -125,7 +126,7 @@ class _Search:
         self.law = law
         whole = Solver(chain.P, chain.stop)
         self.trap = np.full(len(chain.names), -1)
-        self.traps = []
+        self.traps: list[str] = []
         for states in whole.closed:
             self.trap[states] = len(self.traps)
             self.traps.append(
@@ -171,8 +172,8 @@ class _Search:
         merged: dict[tuple[tuple[str, ...], str, str], Flow] = {}
         for f in done:
             key = (f.nodes, f.outcome, f.kind)
-            known = merged.get(key)
-            merged[key] = f if known is None else Flow(f.nodes, f.outcome, f.kind, f.probability + known.probability)
+            more = merged[key].probability if key in merged else 0.0
+            merged[key] = Flow(f.nodes, f.outcome, f.kind, f.probability + more)
         return sorted(merged.values(), key=lambda f: (-f.probability, f.nodes, f.outcome))
 
     def extend(self, path: tuple[int, ...], weight: float) -> list[tuple[float, int, float, Flow | None]]:
@@ -184,9 +185,9 @@ class _Search:
         inner = np.flatnonzero(free)
         rows, columns, values = chain.arrows()
         earlier = np.isin(columns, path[:-1])
-        back = np.bincount(rows[earlier], values[earlier], minlength=n)
+        back = np.bincount(rows[earlier], values[earlier], minlength=n).astype(np.float64)
         here = columns == at
-        returning = np.bincount(rows[here], values[here], minlength=n)
+        returning = np.bincount(rows[here], values[here], minlength=n).astype(np.float64)
         ends = np.zeros(n)
         escapes = np.zeros(n)
         if len(inner):
@@ -197,7 +198,7 @@ class _Search:
         targets, shares = P.indices[span], P.data[span]
         onward = free[targets]
         never = self.ending[at] + back[at] + float(shares[onward] @ escapes[targets[onward]])
-        visits = weight / never
+        visits = weight / float(never)
         names = tuple(chain.names[i] for i in path)
         found: list[tuple[float, int, float, Flow | None]] = []
         if chain.stop[at] > 0:

@@ -159,8 +159,8 @@ def loops(chain: Chain, start: Start = None) -> Loops:
     are the loops nested in it (loop-nesting forest: Steensgaard 1993; irreducible loops: Wei et al., SAS 2007). A
     header that also sends to itself has that self-loop nested too. With body B, the chance of another round is
     `r = p_hh + P_hB (I - P_BB)^-1 P_Bh`; rounds are geometric with mean r / (1 - r) per arrival. With g the
-    chance never to come back to h from h at all (1 / N_hh), a run goes round at all with probability `P(reach h) r / (g + r)`,
-    and then `1 + r / g` times. Both follow from counting the returns to h that stay inside and those
+    chance never to come back to h from h at all (1 / N_hh), a run goes round at all with probability
+    `P(reach h) r / (g + r)`, and then `1 + r / g` times. Both follow from counting the returns to h that stay inside and those
     that leave first. Every quantity is computed without subtraction (see `solve`).
 
     Examples
@@ -218,7 +218,7 @@ class _Forest:
 
     def add(self, states: Index, depth: int, parent: int | None) -> Index:
         """Describe one loop; return its states with the header first."""
-        chain, P = self.chain, self.chain.P
+        chain = self.chain
         inside = np.zeros(self.solver.n, bool)
         inside[states] = True
         incoming = self.incoming(states, inside, depth)
@@ -274,7 +274,9 @@ class _Forest:
         chain = self.chain
         rows, columns, values = chain.arrows()
         into = ~inside[rows] & inside[columns]
-        flow = np.bincount(columns[into], self.weight[rows[into]] * values[into], minlength=self.solver.n)
+        flow: Vector = np.bincount(
+            columns[into], self.weight[rows[into]] * values[into], minlength=self.solver.n
+        ).astype(np.float64)
         closed = np.isinf(self.v[states]).any()
         # In a closed class the long run forgets where runs came in.
         flow = flow if closed else flow + self.law
@@ -305,7 +307,9 @@ class _Forest:
         # Several entries: the chance to hit the loop, with its nodes as ends.
         keep = ~inside
         rows, columns, values = self.chain.arrows()
-        into = np.bincount(rows[inside[columns]], values[inside[columns]], minlength=self.solver.n)
+        into: Vector = np.bincount(rows[inside[columns]], values[inside[columns]], minlength=self.solver.n).astype(
+            np.float64
+        )
         outside = np.flatnonzero(keep)
         local = self.chain.P[outside][:, outside]
         solver = Solver(local, (self.chain.stop + into)[outside])

@@ -205,7 +205,7 @@ def _tips(picture: Picture) -> dict[str, str]:
     tips = {f"n{k}": _visible(node.name) for k, node in enumerate(picture.nodes)}
     for arrow in picture.arrows:
         ends = f"{_visible(picture.nodes[arrow.source].name)} -> {_visible(picture.nodes[arrow.target].name)}"
-        share = "" if arrow.share is None else f"{100 * arrow.share:.6g}%"
+        share = "" if arrow.share is None or arrow.apart else f"{100 * arrow.share:.6g}%"
         more = "  ".join(filter(None, [", ".join(map(_visible, arrow.keys)), share]))
         tips[f"n{arrow.source}->n{arrow.target}"] = f"{ends}: {more}" if more else ends
     return tips | {f"c{k}": _visible(c.command) for k, c in enumerate(picture.components)}
