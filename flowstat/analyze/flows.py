@@ -150,30 +150,30 @@ class _Search:
         done: list[Flow] = []
         steps = 0
         while heap and len(done) < top:
-            _, _, names, path, weight, flow = heappop(heap)
-            if flow is not None:
-                done.append(flow)
+            _, _, names, path, weight, ended = heappop(heap)
+            if ended is not None:
+                done.append(ended)
                 continue
             steps += 1
             if steps > BUDGET:
                 return done, False
-            for probability, target, next_weight, finished in self.extend(path, weight):
+            for probability, target, onward, finished in self.extend(path, weight):
                 if probability <= 0:
                     continue
                 if finished is not None:
                     heappush(heap, (-probability, 0, (*names, finished.outcome), path, 0.0, finished))
                 else:
                     more = (*names, self.chain.names[target])
-                    heappush(heap, (-probability, 1, more, (*path, target), next_weight, None))
+                    heappush(heap, (-probability, 1, more, (*path, target), onward, None))
         return self._merged(done), True
 
     def _merged(self, done: list[Flow]) -> list[Flow]:
         """Runs that start inside one trap at several nodes are one flow."""
-        merged: dict[tuple[tuple[str, ...], str, str], Flow] = {}
+        merged: dict[tuple[tuple[str, ...], str], Flow] = {}
         for f in done:
-            key = (f.nodes, f.outcome, f.kind)
-            more = merged[key].probability if key in merged else 0.0
-            merged[key] = Flow(f.nodes, f.outcome, f.kind, f.probability + more)
+            known = merged.get((f.nodes, f.outcome))
+            more = known.probability if known else 0.0
+            merged[f.nodes, f.outcome] = Flow(f.nodes, f.outcome, f.kind, f.probability + more)
         return sorted(merged.values(), key=lambda f: (-f.probability, f.nodes, f.outcome))
 
     def extend(self, path: tuple[int, ...], weight: float) -> list[tuple[float, int, float, Flow | None]]:

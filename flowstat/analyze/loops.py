@@ -160,8 +160,8 @@ def loops(chain: Chain, start: Start = None) -> Loops:
     header that also sends to itself has that self-loop nested too. With body B, the chance of another round is
     `r = p_hh + P_hB (I - P_BB)^-1 P_Bh`; rounds are geometric with mean r / (1 - r) per arrival. With g the
     chance never to come back to h from h at all (1 / N_hh), a run goes round at all with probability
-    `P(reach h) r / (g + r)`, and then `1 + r / g` times. Both follow from counting the returns to h that stay inside and those
-    that leave first. Every quantity is computed without subtraction (see `solve`).
+    `P(reach h) r / (g + r)`, and then `1 + r / g` times: the returns to h are told apart into those that
+    stay inside and those that leave first. Every quantity is computed without subtraction (see `solve`).
 
     Examples
     --------

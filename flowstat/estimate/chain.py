@@ -120,12 +120,15 @@ class Chain:
             matrix = sparse.csr_array(P, dtype=np.float64)
         except (TypeError, ValueError) as error:
             raise ChainError(f"P is not a matrix of numbers: {error}") from None
-        if matrix.ndim != 2:
-            raise ChainError("P is not a matrix")
+        if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1]:
+            raise ChainError(f"P has the shape {matrix.shape}: a square matrix is needed")
         matrix.sum_duplicates()
         n = matrix.shape[0]
         labels = tuple(str(k) for k in range(n)) if names is None else tuple(names)
-        ends = np.zeros(n) if stop is None else np.asarray(stop, np.float64)
+        try:
+            ends = np.zeros(n) if stop is None else np.asarray(stop, np.float64)
+        except (TypeError, ValueError) as error:
+            raise ChainError(f"stop is not a list of numbers: {error}") from None
         chain = cls(labels, _clean(matrix), ends, _even_over_sources(matrix))
         return chain if start is None else replace(chain, start=start_law(chain, start))
 
@@ -180,7 +183,10 @@ def start_law(chain: Chain, start: Start) -> Vector:
     for name, weight in weights.items():
         if name not in chain.index:
             raise ChainError(f"no node is called {shown(name)!r}: start at one of {_some(chain.names)}")
-        law[chain.index[name]] = weight
+        try:
+            law[chain.index[name]] = weight
+        except (TypeError, ValueError):
+            raise ChainError(f"the start weight of {shown(name)!r} is no number: {shown(repr(weight))}") from None
     if not (np.isfinite(law).all() and (law >= 0).all()) or abs(law.sum() - 1) > ROW_SLACK:
         raise ChainError(f"a start law has weights of at least 0 that sum to 1, not to {law.sum():g}")
     return law
@@ -233,8 +239,8 @@ def estimate(counts: Counts, graph: Graph | None = None, prior: float = 1.0) -> 
     for k, name in enumerate(names):
         seen = counts.events.get(name, 0)
         prior_weight = prior if name in known else 0.0
-        if not seen and not prior_weight:
-            # Nothing was seen: the prior alone speaks, however light; a node without one is terminal.
+        if not seen:
+            # Nothing was seen: the prior alone speaks, whatever its weight; a node without one is terminal.
             prior_weight = 1.0
         weight[k] = seen + prior_weight
         if graph is not None and name in known:

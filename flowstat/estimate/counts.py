@@ -12,10 +12,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from flowstat.errors import TraceError
 from flowstat.read.graph import Graph
 from flowstat.read.patterns import parse_pattern
 from flowstat.read.structure import Problem, check_structure
 from flowstat.read.traces import TraceFile, Traces
+from flowstat.read.words import shown
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -176,8 +178,14 @@ def _count_file(file: TraceFile) -> Counts:
     status = table["status"].cast(pa.string())
     handled = table.filter(pc.is_in(status, pa.array(["ok", "error"])))
     rootless = pc.is_null(handled["parent_id"])
+    patterns = dict(sorted(_tally(handled, "name", "sent").items()))
+    for node, sent in patterns:
+        try:
+            parse_pattern(sent)
+        except TraceError as error:
+            raise TraceError(f"{file.origin}: an event at {shown(node)!r} has {error}") from None
     return Counts(
-        table=dict(sorted(_tally(handled, "name", "sent").items())),
+        table=patterns,
         starts=_by_node((name, n) for (name,), n in _tally(handled.filter(rootless), "name").items()),
         errors=_of_status(table, status, "error", "name"),
         pending=_of_status(table, status, "pending", "name"),

@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Literal, Protocol
+from typing import Literal, Protocol, Self
 
 import orjson
 import pyarrow as pa
@@ -74,12 +76,15 @@ def open_writer(path: str | Path, format: TraceFormat | None = None, *, overwrit
     path = Path(path)
     if format is None:
         format = "jsonl" if path.suffix in (".jsonl", ".ndjson") else "parquet"
+    if format not in ("parquet", "jsonl"):
+        raise OutputError(f"unknown trace format {format!r}: it is 'parquet' or 'jsonl'")
     try:
         _clear(path, overwrite)
         path.parent.mkdir(parents=True, exist_ok=True)
         return _JsonLinesWriter(path) if format == "jsonl" else _ParquetWriter(path)
-    except OSError as error:
-        raise OutputError(f"can't write a trace to {path}: {error.strerror or error}") from error
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise OutputError(f"can't write a trace to {path}: {reason}") from None
 
 
 def _clear(path: Path, overwrite: bool) -> None:
@@ -93,54 +98,103 @@ def _clear(path: Path, overwrite: bool) -> None:
         if strangers:
             raise OutputError(f"{path} is a directory with other files ({strangers[0]}): it is not overwritten")
         shutil.rmtree(path)
-    else:
-        path.unlink()
+        return
+    if path.is_file():
+        with path.open("rb") as file:
+            head = file.read(4096)
+        if head and not head.startswith((b"PAR1", b"{")):
+            raise OutputError(f"{path} is a file but not a trace: it is not overwritten")
+    path.unlink()
 
 
-class _Closing:
-    def close(self) -> None:
-        raise NotImplementedError
+class _Writer:
+    """What the writers share: a failed write is an OutputError, and closing tries nothing more."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.failed = False
+
+    def __enter__(self) -> Self:
+        return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
 
+    def close(self) -> None:
+        raise NotImplementedError
 
-class _ParquetWriter(_Closing):
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            self.failed = True
+            raise OutputError(
+                f"can't write the trace {self.path}: {error.strerror or error}; what was written before is readable"
+            ) from error
+
+
+class _ParquetWriter(_Writer):
     def __init__(self, path: Path) -> None:
+        super().__init__(path)
         path.mkdir()
-        self.path = path
         self.segments = 0
-
-    def __enter__(self) -> _ParquetWriter:
-        return self
 
     def write(self, batch: pa.RecordBatch) -> None:
         # Written under another name first: a segment is complete or not there.
         final = self.path / _SEGMENT.format(self.segments)
         draft = self.path / f".{final.name}"
-        pq.write_table(pa.Table.from_batches([batch]), draft, compression="zstd")
-        os.replace(draft, final)
+        # Ids and times grow by small steps, names repeat: these encodings, without statistics, take a
+        # quarter of the time of the defaults and give far smaller files.
+        words = [f.name for f in batch.schema if pa.types.is_dictionary(f.type)]
+        steady = [f.name for f in batch.schema if pa.types.is_integer(f.type) or pa.types.is_timestamp(f.type)]
+        with self.writing():
+            try:
+                pq.write_table(
+                    pa.Table.from_batches([batch]),
+                    draft,
+                    compression="zstd",
+                    use_dictionary=words,
+                    column_encoding=dict.fromkeys(steady, "DELTA_BINARY_PACKED"),
+                    write_statistics=False,
+                )
+                os.replace(draft, final)
+            except OSError:
+                with suppress(OSError):
+                    draft.unlink()
+                raise
         self.segments += 1
 
     def close(self) -> None:
-        if not self.segments:
+        if not self.segments and not self.failed:
             self.write(pa.RecordBatch.from_pylist([], schema=schema()))
 
 
-class _JsonLinesWriter(_Closing):
+class _JsonLinesWriter(_Writer):
     def __init__(self, path: Path) -> None:
+        super().__init__(path)
         self.file = path.open("wb", buffering=0)
-
-    def __enter__(self) -> _JsonLinesWriter:
-        return self
+        self.size = 0
 
     def write(self, batch: pa.RecordBatch) -> None:
-        self.file.write(b"".join(orjson.dumps(row) + b"\n" for row in to_json_rows(batch)))
+        lines = memoryview(b"".join(orjson.dumps(row) + b"\n" for row in to_json_rows(batch)))
+        with self.writing():
+            try:
+                written = 0
+                while written < len(lines):
+                    written += self.file.write(lines[written:])
+            except OSError:
+                # No half line is left where the place allows it.
+                with suppress(OSError):
+                    self.file.truncate(self.size)
+                raise
+        self.size += written
 
     def close(self) -> None:
-        self.file.close()
+        with self.writing():
+            self.file.close()
 
 
 def to_json_rows(batch: pa.RecordBatch) -> list[dict[str, object]]:

@@ -15,8 +15,12 @@ __all__ = ["GraphFormat", "format_graph", "parse_graph", "read_graph"]
 
 GraphFormat = Literal["graph", "dot"]
 
+# Possessive, so that a ruler of slashes is one comment and not tried as many. No native text goes on like this.
+_dot_space = r"(?:\s|//[^\n]*+|#[^\n]*+|/\*.*?\*/)*+"
 _dot_start = re.compile(
-    r"(?:\s|//[^\n]*|#[^\n]*|/\*.*?\*/)*(?:strict\s+)?(?:di)?graph\b[^{;]*\{", re.DOTALL | re.IGNORECASE
+    rf'{_dot_space}(?:strict\b{_dot_space})?(?:di)?graph\b{_dot_space}(?:[\w.-]+|"(?:[^"\\]|\\.)*+"|<[^{{;]*>)?'
+    rf"{_dot_space}\{{",
+    re.DOTALL | re.IGNORECASE,
 )
 
 

@@ -10,6 +10,7 @@ from typing import Literal, NamedTuple
 
 from flowstat.errors import GraphError
 from flowstat.read.topics import ANY_KEY
+from flowstat.read.words import shown
 
 __all__ = ["Arrow", "Component", "Graph", "Route", "share_excess"]
 
@@ -97,14 +98,15 @@ class Graph:
         wired = (Arrow(c.node, r.key, r.target) for c in components if c.node is not None for r in c.routes)
         for arrow in (*arrows, *wired):
             source, key, target, share = arrow
+            written = f"{shown(source)}/{shown(key)} -> {shown(target)}"
             order[source] = order[target] = None
             known = shares.setdefault((source, key, target), share)
             if known is None:
                 shares[source, key, target] = share
             elif share is not None and share != known:
-                raise GraphError(f"the arrow {source}/{key} -> {target} has two shares: {known} and {share}")
+                raise GraphError(f"the arrow {written} has two shares: {known} and {share}")
             if share is not None and not 0 <= share <= 1:
-                raise GraphError(f"the share {share} of {source}/{key} -> {target} is not between 0 and 1")
+                raise GraphError(f"the share {share} of {written} is not between 0 and 1")
         for component in components:
             if component.node is not None:
                 order[component.node] = None
@@ -113,7 +115,7 @@ class Graph:
             raise GraphError("a node needs a name: the empty name is not allowed")
         made = tuple(Arrow(*triple, share) for triple, share in shares.items())
         for node, excess in share_excess(made):
-            raise GraphError(f"the shares of the arrows out of {node} add up to {1 + excess:g}, more than 1")
+            raise GraphError(f"the shares of the arrows out of {shown(node)} add up to {1 + excess:g}, more than 1")
         return cls(tuple(order), made, components)
 
     @cached_property

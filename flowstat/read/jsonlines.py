@@ -74,7 +74,7 @@ def _mistake(row: Any, ids: type | None) -> str | None:
         if value is None:
             continue
         if type(value) is not kind or kind not in (int, str):
-            return f"{column!r} is {shown(repr(value))}: the ids of a trace are all whole numbers or all texts"
+            return f"{column!r} is {shown(repr(value))}: ids are whole numbers below 2**64, or all are texts"
         if isinstance(value, int) and not 0 <= value < 2**64:
             return f"{column!r} is {value}: an id is a whole number from 0 to 2**64-1"
     for column in ("parent", "name", "key", "sent", "status", "worker"):

@@ -36,7 +36,8 @@ _name = re.compile(rf"{_WORD_CHAR}+")
 _key = re.compile(rf"(?:{_WORD_CHAR}|/(?!/))+")
 _string = re.compile(r'"(?:[^"\\\n]|\\.)*"')
 _share = re.compile(_SHARE)
-_to_end = re.compile(r'(?:[^;"]|"(?:[^"\\\n]|\\.)*"|")*;?')
+# The end of a statement with a mistake in it; a quote that is not closed ends it with its line.
+_to_end = re.compile(r'(?:[^;"]|"(?:[^"\\\n]|\\.)*+")*+(?:;|"[^\n]*)?')
 _found = re.compile(r"\S{1,20}")
 # Most statements of a large file are one arrow between plain words: one match reads such a statement.
 # Whatever else there is, a comment or a mistake, stops the match and goes to the parser below.
@@ -58,9 +59,10 @@ def parse_native(text: str, origin: str = "<text>") -> Graph:
 class _Mistake(Exception):
     """A statement can't be read on from here."""
 
-    def __init__(self, position: int, message: str) -> None:
+    def __init__(self, position: int, message: str, resume: int | None = None) -> None:
         self.position = position
         self.message = message
+        self.resume = position if resume is None else resume
 
 
 class _Node(NamedTuple):
@@ -110,7 +112,7 @@ class _Parser:
             except _Mistake as mistake:
                 self.mistakes.append((mistake.position, mistake.message))
                 # What follows the next `;` is read too, so that all mistakes come at once.
-                at = _match_end(_to_end, text, max(at, mistake.position))
+                at = _match_end(_to_end, text, max(at, mistake.resume))
 
     def declare(self, source: str, key: str, target: str, share: float | None, position: int) -> None:
         """Add an arrow, or give a known one its share."""
@@ -217,7 +219,7 @@ class _Parser:
         try:
             value = json.loads(found[0], strict=False)
         except json.JSONDecodeError as error:
-            raise _Mistake(at + error.pos, "a wrong escape: quoted text is a JSON string") from None
+            raise _Mistake(at + error.pos, "a wrong escape: quoted text is a JSON string", at) from None
         return str(value), found.end()
 
     def command(self, at: int) -> tuple[_Command, int]:
@@ -321,14 +323,16 @@ def _place(text: str, mistakes: Iterable[tuple[int, str]]) -> list[Mistake]:
     placed = []
     line, line_start, seen = 1, 0, 0
     for position, message in sorted(mistakes):
+        if position == len(text):
+            # What is missing at the end of the file is shown where its last words are.
+            position = max(seen, len(text.rstrip()))
         line += text.count("\n", seen, position)
-        seen = max(seen, position)
-        line_start = text.rfind("\n", 0, position) + 1
-        line_end = text.find("\n", position)
-        content = text[line_start : len(text) if line_end < 0 else line_end].replace("\t", " ")
+        line_start = max(line_start, text.rfind("\n", seen, position) + 1)
+        seen = position
         column = position - line_start
         cut = max(0, column - EXCERPT // 2)
-        excerpt = f"    {content[cut : cut + EXCERPT]}\n    {' ' * (column - cut)}^"
+        content = text[line_start + cut : line_start + cut + EXCERPT].split("\n", 1)[0].replace("\t", " ")
+        excerpt = f"    {content}\n    {' ' * (column - cut)}^"
         placed.append(Mistake(line, column + 1, message, excerpt))
     return placed
 

@@ -17,7 +17,7 @@ from flowstat.read.words import quote, shown
 
 __all__ = ["format_pattern", "parse_pattern"]
 
-_part = re.compile(r'([^\s"*]+|"(?:[^"\\]|\\.)*")(?:\*([1-9][0-9]*))?(?: |\Z)')
+_part = re.compile(r'([^\s"*]+|"(?:[^"\\]|\\.)*")(?:\*([1-9][0-9]{0,17}))?(?: |\Z)')
 
 
 def format_pattern(targets: Iterable[str]) -> str:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["TraceFile", "Traces", "read_traces"]
 
 REQUIRED = ("trace_id", "span_id", "parent_id", "parent", "name", "sent")
+WORDS = ("parent", "name", "key", "sent", "status", "worker")
 
 
 def _ignore(problem: str) -> None:
@@ -47,12 +48,16 @@ class TraceFile:
         TraceError
             Naming the file, and the line or column, that can't be read.
         """
+        ids: pa.DataType | None = None
         for part in self.parts:
             origin = self.origin if len(self.parts) == 1 else str(part)
-            if self.format == "jsonl":
-                yield from read_json_lines(part, origin, report)
-            else:
-                yield from _read_parquet(part, origin)
+            read = read_json_lines(part, origin, report) if self.format == "jsonl" else _read_parquet(part, origin)
+            for batch in read:
+                kind = batch.schema.field("trace_id").type
+                if kind != (ids or kind):
+                    raise TraceError(f"{origin}: its ids are {kind}, those before it {ids}: all are one or the other")
+                ids = kind
+                yield batch
 
 
 @dataclass(frozen=True)
@@ -62,15 +67,22 @@ class Traces:
     files: tuple[TraceFile, ...]
     _held: tuple[IO[bytes], ...] = field(default=(), repr=False, compare=False)
 
-    def batches(self) -> Iterator[pa.RecordBatch]:
-        """Read the rows of all files, in order."""
+    def batches(self, report: Callable[[str], None] = _ignore) -> Iterator[pa.RecordBatch]:
+        """Read the rows of all files, in order; `report` hears what was left out."""
         for file in self.files:
-            yield from file.batches()
+            yield from file.batches(report)
 
     def frame(self) -> pd.DataFrame:
-        """Return all rows as a pandas data frame, with the canonical columns."""
-        tables = [pa.Table.from_batches(list(file.batches()), None) for file in self.files]
-        frame: pd.DataFrame = pa.concat_tables(tables, promote_options="permissive").to_pandas()
+        """Return all rows as a pandas data frame, with the canonical columns; ids are texts if any file's are."""
+        import pandas as pd
+
+        batches = list(self.batches())
+        texts = any(pa.types.is_string(batch.schema.field("trace_id").type) for batch in batches)
+        want = schema(pa.string() if texts else pa.uint64())
+        tables = [pa.Table.from_batches([batch]).cast(want) for batch in batches]
+        whole = pa.concat_tables([want.empty_table(), *tables]).unify_dictionaries()
+        # Ids beyond 2**53 beside a null would lose digits as floats.
+        frame: pd.DataFrame = whole.to_pandas(types_mapper={pa.uint64(): pd.UInt64Dtype()}.get)
         return frame
 
 
@@ -125,7 +137,10 @@ def _find(path: str) -> Iterator[TraceFile]:
         if segments:
             yield _recognise(match, segments)
             continue
-        inside = sorted(p for p in place.iterdir() if not p.name.startswith(".") and (p.is_dir() or _is_trace(p)))
+        try:
+            inside = sorted(p for p in place.iterdir() if not p.name.startswith(".") and (p.is_dir() or _is_trace(p)))
+        except OSError as error:
+            raise TraceError(f"can't read the directory {match}: {error.strerror}") from None
         if not inside:
             raise TraceError(f"{match} is a directory without traces (*.parquet, *.jsonl)")
         for entry in inside:
@@ -153,16 +168,19 @@ def _recognise(origin: str, parts: Sequence[Path]) -> TraceFile:
 
 def _read_parquet(path: Path, origin: str) -> Iterator[pa.RecordBatch]:
     try:
-        with pq.ParquetFile(path, read_dictionary=["parent", "name", "key", "sent", "status", "worker"]) as file:
-            names = file.schema_arrow.names
-            missing = [c for c in REQUIRED if c not in names]
-            if missing:
-                raise TraceError(f"{origin} is not a canonical trace: column {missing[0]!r} is missing")
+        columns = pq.read_schema(path)
+        names = columns.names
+        missing = [c for c in REQUIRED if c not in names]
+        if missing:
+            raise TraceError(f"{origin} is not a canonical trace: column {missing[0]!r} is missing")
+        # Words are read as dictionaries, so that a million rows of one name hold it once.
+        words = [c for c in WORDS if c in names and columns.types[names.index(c)] == pa.string()]
+        with pq.ParquetFile(path, read_dictionary=words) as file:
             first = 1
             for batch in file.iter_batches(columns=[c for c in COLUMNS if c in names]):
                 yield _canonical(batch, origin, first)
                 first += len(batch)
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, OSError) as error:
+    except (pa.ArrowException, OSError) as error:
         raise TraceError(f"{origin} can't be read as Parquet (truncated or damaged?): {_first_line(error)}") from None
 
 
@@ -182,8 +200,10 @@ def _canonical(batch: pa.RecordBatch, origin: str, first: int) -> pa.RecordBatch
             columns.append(pa.array([value] * len(batch), wanted.type))
             continue
         try:
-            columns.append(_cast(batch.column(at), wanted.type))
-        except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+            column = _cast(batch.column(at), wanted.type)
+            column.validate(full=True)  # Parquet files can hold text that is not UTF-8
+            columns.append(column)
+        except pa.ArrowException as error:
             raise TraceError(f"{origin}: column {wanted.name!r}: {_first_line(error)}") from None
     return _check_rows(pa.RecordBatch.from_arrays(columns, names=list(COLUMNS)), origin, first)
 

@@ -128,7 +128,9 @@ class App:
             try:
                 node.state = behaviour.state() if behaviour.state else None
             except Exception as error:
-                raise RunError(f"can't make the state of {shown(node.name)}: {type(error).__name__}: {error}") from error
+                raise RunError(
+                    f"can't make the state of {shown(node.name)}: {type(error).__name__}: {error}"
+                ) from error
         elif self.graph.outgoing[node.name]:
             node.handle = _forward
 

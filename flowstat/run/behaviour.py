@@ -93,9 +93,7 @@ class Behaviour:
                 f"{self.place()} takes {parameters}: a behaviour takes three values, (state, message, ctx)"
             ) from None
         if self.state is not None and not callable(self.state):
-            raise RunError(
-                f"the state of {shown(self.node)} is {self.state!r}: give what makes it, such as state=dict"
-            )
+            raise RunError(f"the state of {shown(self.node)} is {self.state!r}: give what makes it, such as state=dict")
 
     def place(self) -> str:
         """Return the function's name and where it is, for messages."""

@@ -84,13 +84,11 @@ def drive(
 class _Loop:
     """The loop and where it is; `span` is the last row's id, `lost` counts the rows of dropped emits."""
 
-    def __init__(
-        self, network: Network, writer: TraceWriter | None, limits: Limits, progress: Progress | None
-    ) -> None:
+    def __init__(self, network: Network, writer: TraceWriter | None, limits: Limits, progress: Progress | None) -> None:
         self.network = network
         self.limits = limits
         self.progress = progress
-        self.recorder = None if writer is None else Recorder(writer, network.clock is not None)
+        self.recorder = None if writer is None else Recorder(writer, clocked=network.clock is not None)
         self.queue: deque[Queued] = deque()
         self.tally = Tally()
         self.span = self.lost = self.runs = self.interrupts = 0
@@ -103,11 +101,10 @@ class _Loop:
         """Handle messages until there are none, or the loop is stopped."""
         network, queue, recorder, clock = self.network, self.queue, self.recorder, self.network.clock
         put, take, new = queue.append, queue.popleft, tuple.__new__
-        times = None
         if recorder:
             # Rows are noted in place, not through a method: this is most of what recording costs.
             add_hop, add_parent, add_sent = recorder.hops.append, recorder.parents.append, recorder.sent.append
-            times = recorder.times
+            add_sent_at, add_started, add_ended = (column.append for column in recorder.times)
         span = 0
         started = now = None
         self.pulling = True
@@ -157,15 +154,17 @@ class _Loop:
                     add_hop(hop.code)
                     add_parent(parent)
                     add_sent(sent)
-                    if times:
-                        for column, time in zip(times, (sent_at, started, now), strict=True):
-                            column.append(time)
+                    if clock:
+                        add_sent_at(sent_at)
+                        add_started(started)
+                        add_ended(now)
+                sender = span
                 for code, key in lost:
                     self.tally.drop(node.name, key)
                     self.lost += 1
                     self.span = span = span + 1
                     if recorder:
-                        recorder.add(code, span - len(lost), DROPPED, now, None, None)
+                        recorder.add(code, sender, DROPPED, now, None, None)
             if self.stopped:
                 return
             self.pulling = True

@@ -10,7 +10,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from flowstat.errors import OutputError
-from flowstat.read.canonical import STATUSES, TraceWriter, schema
+from flowstat.read.canonical import STATUSES, TIMES, TraceWriter, schema
 from flowstat.run.network import Codes
 
 __all__ = ["DROPPED", "ERROR", "PENDING", "Recorder"]
@@ -34,9 +34,8 @@ class Recorder:
         self.hops: list[int] = []
         self.parents: list[int] = []
         self.sent: list[int] = []
-        self.times: tuple[list[int | None], list[int | None], list[int | None]] | None = (
-            ([], [], []) if clocked else None
-        )
+        self.times: tuple[list[int | None], list[int | None], list[int | None]] = ([], [], [])
+        self._clocked = clocked
         self._writer = writer
         self._written = 0
         self._run = 0
@@ -53,7 +52,7 @@ class Recorder:
         self.hops.append(hop)
         self.parents.append(parent)
         self.sent.append(sent)
-        if self.times:
+        if self._clocked:
             for times, time in zip(self.times, (sent_at, started, ended), strict=True):
                 times.append(time)
 
@@ -74,7 +73,7 @@ class Recorder:
             raise OutputError(f"these rows can't be stored in a trace: {error}") from None
         self._writer.write(batch)
         self._written += n
-        for column in (self.hops, self.parents, self.sent, *(self.times or ())):
+        for column in (self.hops, self.parents, self.sent, *self.times):
             column.clear()
 
     def _batch(self, n: int, codes: Codes) -> pa.RecordBatch:
@@ -96,8 +95,9 @@ class Recorder:
             "sent": _dictionary(np.maximum(sent, 0), pa.array(codes.sent, pa.string())),
             "status": _dictionary(np.maximum(-sent, 0), pa.array(STATUSES)),
         }
-        for name, times in zip(("sent_at", "started_at", "ended_at"), self.times or (), strict=False):
-            columns[name] = pa.array(times, pa.int64()).cast(pa.timestamp("ns", tz="UTC"))
+        if self._clocked:
+            for name, times in zip(TIMES, self.times, strict=True):
+                columns[name] = pa.array(times, pa.int64()).view(pa.timestamp("ns", tz="UTC"))
         kinds = schema()
         return pa.RecordBatch.from_arrays(
             [columns[f.name] if f.name in columns else none.cast(f.type) for f in kinds], schema=kinds

@@ -90,7 +90,9 @@ class RunResult(Result):
         if failed:
             kinds = [f"{e.exception} at {shown(e.node)} ({e.events:,})" for e in self.errors]
             said.append(f"{_count(failed, 'event')} ended with an exception (status error): {_listed(kinds)}.")
-            said.append(f"The first {self.errors[0].exception} at {shown(self.errors[0].node)}:\n{self.errors[0].traceback}")
+            said.append(
+                f"The first {self.errors[0].exception} at {shown(self.errors[0].node)}:\n{self.errors[0].traceback}"
+            )
         lost = sum(self.dropped.values()) + self.dropped_others
         if lost:
             kinds = [

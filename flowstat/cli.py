@@ -1,0 +1,456 @@
+"""The `flowstat` command: each subcommand reads, calls one analysis, and shows its result.
+
+Data goes to standard output, everything said about it to standard error. What a command needs is
+imported when it runs, so that `flowstat --help` is instant.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+
+import click
+
+from flowstat.errors import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_USAGE, FlowstatError
+
+if TYPE_CHECKING:
+    from flowstat.estimate.chain import Chain
+    from flowstat.results import Result
+    from flowstat.run.loop import Limits
+    from flowstat.run.tally import RunResult
+
+__all__ = ["main"]
+
+Command = TypeVar("Command", bound=Callable[..., object])
+
+FORMATS = ("table", "json", "csv", "markdown")
+
+
+def main() -> NoReturn:
+    """Run the command line; bad input ends it with a message and exit code 2, never a traceback."""
+    try:
+        sys.exit(flowstat.main(standalone_mode=False) or 0)
+    except click.exceptions.Abort:
+        sys.exit(EXIT_INTERRUPTED)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        click.echo("interrupted", err=True)
+        sys.exit(EXIT_INTERRUPTED)
+    except FlowstatError as error:
+        click.echo(f"flowstat: {error}", err=True)
+        sys.exit(EXIT_USAGE)
+    except BrokenPipeError:
+        # The reader, such as `head`, has what it wants.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        sys.exit(0)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(package_name="flowstat", prog_name="flowstat")
+def flowstat() -> None:
+    """Explain an event-driven program: its loops, outcomes and flows.
+
+    A graph file says which messages can flow where, recorded traces (-t) which really did. Without
+    traces the designer's @ shares are used, even where none is given.
+
+    \b
+    flowstat run app.graph --runs 1000 -o app.parquet   record traces
+    flowstat cycles app.graph -t app.parquet            where are the loops?
+    flowstat report app.graph -t app.parquet            all of it, for a review
+    """
+
+
+def _asks(command: Command) -> Command:
+    """Add what every question takes: a graph, traces, a prior, a start."""
+    for option in (
+        click.option("--start", metavar="NODE", help="Start runs at this node, not where the traces do."),
+        click.option(
+            "--prior",
+            type=click.FloatRange(min=0),
+            default=1.0,
+            show_default=True,
+            help="Weight of the prior, in events.",
+        ),
+        click.option(
+            "-t",
+            "--traces",
+            metavar="TRACE",
+            multiple=True,
+            help="A trace: file, directory, glob or -; may be repeated.",
+        ),
+        click.argument("graph"),
+    ):
+        command = option(command)
+    return command
+
+
+def _shows(*tables: str) -> Callable[[Command], Command]:
+    """Add the format of the answer and, where it has several tables, the choice among them."""
+
+    def add(command: Command) -> Command:
+        if tables:
+            command = click.option(
+                "--show", type=click.Choice(["all", *tables]), default="all", show_default=True, help="Which table."
+            )(command)
+        return click.option(
+            "--format", "format", type=click.Choice(FORMATS), default="table", show_default=True, help="How to print."
+        )(command)
+
+    return add
+
+
+@flowstat.command(epilog="Example: flowstat cycles orders.graph -t orders.parquet --top 5")
+@_asks
+@click.option("--top", type=click.IntRange(min=1), default=20, show_default=True, help="How many cycles.")
+@click.option("--max-length", type=click.IntRange(min=1), help="Longest cycle listed, in nodes.")
+@_shows("loops", "cycles")
+def cycles(
+    graph: str,
+    traces: tuple[str, ...],
+    prior: float,
+    start: str | None,
+    top: int,
+    max_length: int | None,
+    format: str,
+    show: str,
+) -> None:
+    """List the loops, how runs take and leave them, and the most probable cycles."""
+    from flowstat.analyze.cycles import cycles as find_cycles
+    from flowstat.analyze.loops import loops
+    from flowstat.explain.sentences import loop_sentence
+
+    chain = _chain(graph, traces, prior)
+    results: dict[str, Result] = {}
+    if show in ("all", "loops"):
+        found = loops(chain, start)
+        results["loops"] = found
+        if format == "table":
+            for loop in found.loops:
+                click.echo(f"{'  ' * loop.depth}{loop_sentence(loop)}")
+            if found.loops:
+                click.echo()
+    if show in ("all", "cycles"):
+        results["cycles"] = find_cycles(chain, top, start, max_length)
+    _print(results, format)
+
+
+@flowstat.command(epilog="Example: flowstat absorbing orders.graph -t orders.parquet --show outcomes")
+@_asks
+@_shows("outcomes", "visits", "classes")
+def absorbing(graph: str, traces: tuple[str, ...], prior: float, start: str | None, format: str, show: str) -> None:
+    """Say where runs end or get stuck, after how many events, and how often they come to each node."""
+    from flowstat.analyze.absorption import absorption, visits
+    from flowstat.analyze.classes import classes
+
+    chain = _chain(graph, traces, prior)
+    results: dict[str, Result] = {}
+    if show in ("all", "outcomes"):
+        results["outcomes"] = absorption(chain, start)
+    if show in ("all", "visits"):
+        results["visits"] = visits(chain, start)
+    if show in ("all", "classes"):
+        results["classes"] = classes(chain)
+    _print(results, format)
+
+
+@flowstat.command(epilog="Example: flowstat flows orders.graph -t orders.parquet --top 5")
+@_asks
+@click.option("--top", type=click.IntRange(min=1), default=10, show_default=True, help="How many flows.")
+@_shows()
+def flows(graph: str, traces: tuple[str, ...], prior: float, start: str | None, top: int, format: str) -> None:
+    """List the most probable flows: the paths that runs leave when loops are erased."""
+    from flowstat.analyze.flows import flows as find_flows
+
+    _print({"flows": find_flows(_chain(graph, traces, prior), top, start)}, format)
+
+
+@flowstat.command(epilog="Example: flowstat matrix orders.graph -t orders.parquet --format csv")
+@_asks
+@click.option(
+    "--level", type=click.FloatRange(0, 1, True, True), default=0.95, show_default=True, help="Of the intervals."
+)
+@_shows()
+def matrix(graph: str, traces: tuple[str, ...], prior: float, start: str | None, level: float, format: str) -> None:
+    """Print the chain: every share, with its credible interval where traces stand behind it."""
+    from flowstat.analyze.shares import shares
+    from flowstat.estimate.chain import start_law
+
+    chain = _chain(graph, traces, prior)
+    start_law(chain, start)
+    _print({"shares": shares(chain, level)}, format)
+
+
+@flowstat.command(epilog="Example: flowstat draw orders.graph -t orders.parquet -o orders.svg")
+@_asks
+@click.option("-o", "--output", default="-", metavar="FILE", help="A .svg, .png or .dot file; - prints SVG.")
+def draw(graph: str, traces: tuple[str, ...], prior: float, start: str | None, output: str) -> None:
+    """Draw the graph, its shares and its loops."""
+    from dataclasses import replace
+
+    from flowstat.estimate.chain import start_law
+    from flowstat.show.draw import draw as make_drawing
+
+    chain = _chain(graph, traces, prior)
+    drawing = make_drawing(replace(chain, start=start_law(chain, start)))
+    if output == "-":
+        click.echo(drawing.svg)
+    else:
+        drawing.save(output)
+        click.echo(f"wrote {output}", err=True)
+
+
+@flowstat.command(epilog="Example: flowstat report orders.graph -t orders.parquet -o orders.html")
+@_asks
+@click.option("-o", "--output", metavar="FILE", help="A .html or .md file; by default named as the graph.")
+@click.option("--title", help="Of the report; by default the graph's name.")
+@click.option("--top", type=click.IntRange(min=1), default=10, show_default=True, help="How many cycles and flows.")
+def report(
+    graph: str,
+    traces: tuple[str, ...],
+    prior: float,
+    start: str | None,
+    output: str | None,
+    title: str | None,
+    top: int,
+) -> None:
+    """Write a report for a design review: one file, HTML or Markdown."""
+    from flowstat.show.report import report as write_report
+
+    stem = "report" if graph == "-" else Path(graph).stem
+    target = output or f"{stem}.html"
+    write_report(_chain(graph, traces, prior), target, title=title or stem, start=start, top=top)
+    click.echo(f"wrote {target}", err=True)
+
+
+@flowstat.command(
+    epilog="Examples: flowstat convert orders.graph -o orders.dot; flowstat convert -t orders.parquet -o orders.jsonl"
+)
+@click.argument("graph", required=False)
+@click.option("-t", "--traces", metavar="TRACE", multiple=True, help="Traces to convert, in place of a graph.")
+@click.option("-o", "--output", default="-", metavar="FILE", help="Where to; - prints a graph.")
+@click.option("--to", type=click.Choice(["graph", "dot", "parquet", "jsonl"]), help="By default from the name.")
+@click.option("--overwrite", is_flag=True, help="Replace what is there.")
+def convert(graph: str | None, traces: tuple[str, ...], output: str, to: str | None, overwrite: bool) -> None:
+    """Rewrite a graph (native syntax, DOT) or traces (Parquet, JSON Lines) in another format."""
+    if (graph is None) == (not traces):
+        raise click.UsageError("give a graph, or traces with -t, and not both")
+    suffix = Path(output).suffix.lower()
+    if graph is not None:
+        from flowstat.errors import OutputError
+        from flowstat.read.files import format_graph, read_graph
+
+        if to in ("parquet", "jsonl"):
+            raise click.UsageError(f"a graph is written as graph or dot, not {to}")
+        text = format_graph(
+            read_graph(graph), "dot" if to == "dot" or (not to and suffix in (".dot", ".gv")) else "graph"
+        )
+        if output == "-":
+            click.echo(text, nl=False)
+            return
+        if Path(output).exists() and not overwrite:
+            raise OutputError(f"{output} is there already: choose another name, or --overwrite")
+        try:
+            Path(output).write_text(text, encoding="utf-8")
+        except OSError as error:
+            raise OutputError(f"can't write {output}: {error.strerror}") from None
+    else:
+        from flowstat.read.canonical import open_writer
+        from flowstat.read.traces import read_traces
+
+        if to in ("graph", "dot"):
+            raise click.UsageError(f"traces are written as parquet or jsonl, not {to}")
+        if output == "-":
+            raise click.UsageError("name the trace to write with -o")
+        source = read_traces(*traces)
+        rows = 0
+        with open_writer(
+            output, "jsonl" if to == "jsonl" else "parquet" if to else None, overwrite=overwrite
+        ) as writer:
+            for batch in source.batches(lambda problem: click.echo(problem, err=True)):
+                writer.write(batch)
+                rows += len(batch)
+        click.echo(f"{rows:,} rows", err=True)
+    click.echo(f"wrote {output}", err=True)
+
+
+def _records(command: Command) -> Command:
+    """Add what a recorded run takes."""
+    for option in (
+        click.option("--overwrite", is_flag=True, help="Replace the trace that is there."),
+        click.option(
+            "--max-queue", type=click.IntRange(min=1), default=100_000, show_default=True, help="Waiting messages."
+        ),
+        click.option("--max-events", type=click.IntRange(min=1), default=10_000_000, show_default=True, help="In all."),
+        click.option(
+            "--clock",
+            type=click.Choice(["none", "wall"]),
+            default="none",
+            show_default=True,
+            help="Record times? Without, the same seed gives the same bytes.",
+        ),
+        click.option(
+            "-o", "--output", metavar="TRACE", help="Trace to write (.parquet, .jsonl); named as the graph by default."
+        ),
+        click.option("--seed", type=int, default=0, show_default=True, help="Of all chance."),
+        click.option("--start", "starts", metavar="NODE", multiple=True, help="Where to inject; may be repeated."),
+        click.option("--runs", type=click.IntRange(min=0), default=1000, show_default=True, help="Messages to inject."),
+        click.argument("graph"),
+    ):
+        command = option(command)
+    return command
+
+
+@flowstat.command(epilog="Example: flowstat run orders.graph --runs 10000 --seed 7 -o orders.parquet")
+@_records
+@click.option(
+    "--behaviours", metavar="FILE", help="Python file with the behaviours; by default the one beside the graph."
+)
+@click.option(
+    "--input", "source", metavar="FILE", help='Messages to inject, JSON Lines {"node", "key", "body"}; - reads stdin.'
+)
+def run(
+    graph: str,
+    runs: int,
+    starts: tuple[str, ...],
+    seed: int,
+    output: str | None,
+    clock: str,
+    max_events: int,
+    max_queue: int,
+    overwrite: bool,
+    behaviours: str | None,
+    source: str | None,
+) -> None:
+    """Run the graph with its behaviours, and record the trace.
+
+    Behaviours are functions (state, message, ctx) in the Python file beside the graph (orders.graph:
+    orders.py), named as their nodes; a node without one forwards what it gets. A run that is stopped at
+    its bound ends with exit code 1, and its trace is complete.
+    """
+    from flowstat.errors import RunError
+    from flowstat.read.files import read_graph
+    from flowstat.run.app import App, spread
+    from flowstat.run.inject import read_injections
+    from flowstat.run.load import load_behaviours
+
+    program = read_graph(graph)
+    beside = Path(graph).with_suffix(".py")
+    app = App(program, seed)
+    if behaviours or (graph != "-" and beside.is_file()):
+        loaded = load_behaviours(behaviours or beside, program)
+        app = App(program, seed, loaded.behaviours)
+        click.echo(f"behaviours of {', '.join(loaded.behaviours) or 'no node'} from {loaded.path}", err=True)
+        if loaded.unused:
+            click.echo(f"functions that are no node's, not used: {', '.join(loaded.unused)}", err=True)
+    else:
+        click.echo("no behaviours: every node forwards what it gets (try flowstat simulate)", err=True)
+    if source and starts:
+        raise click.UsageError("--input names the nodes itself: leave out --start")
+    with _recording(graph, output, max_events, max_queue, clock, overwrite) as options:
+        if source:
+            try:
+                file = sys.stdin.buffer if source == "-" else open(source, "rb")  # noqa: SIM115
+            except OSError as error:
+                raise RunError(f"can't read the messages {source}: {error.strerror}") from None
+            with file:
+                result = app.run(read_injections(file, source), **options)
+        else:
+            result = app.run(spread(program, runs, starts or None), **options)
+    _finish(result)
+
+
+@flowstat.command(epilog="Example: flowstat simulate app.graph --runs 1000 -o app.parquet")
+@_records
+def simulate(
+    graph: str,
+    runs: int,
+    starts: tuple[str, ...],
+    seed: int,
+    output: str | None,
+    clock: str,
+    max_events: int,
+    max_queue: int,
+    overwrite: bool,
+) -> None:
+    """Simulate the graph without any code: each event draws its arrow by the @ shares."""
+    from flowstat.read.files import read_graph
+    from flowstat.run.simulate import simulate as walk
+
+    program = read_graph(graph)
+    with _recording(graph, output, max_events, max_queue, clock, overwrite) as options:
+        result = walk(program, runs, seed, starts=starts or None, **options)
+    _finish(result)
+
+
+@contextmanager
+def _recording(
+    graph: str, output: str | None, max_events: int, max_queue: int, clock: str, overwrite: bool
+) -> Iterator[dict[str, Any]]:
+    """Open the trace and the progress line of a run."""
+    from time import time_ns
+
+    from flowstat.read.canonical import open_writer
+    from flowstat.run.loop import Limits
+
+    target = output or ("run.parquet" if graph == "-" else f"{Path(graph).stem}.parquet")
+    limits: Limits = Limits(max_events=max_events, max_queue=max_queue)
+    live = sys.stderr.isatty()
+
+    def progress(events: int, runs: int, waiting: int) -> None:
+        if live:
+            click.echo(f"\r{events:,} events, {runs:,} runs, {waiting:,} waiting\x1b[K", nl=False, err=True)
+
+    with open_writer(target, overwrite=overwrite) as writer:
+        yield {"writer": writer, "limits": limits, "clock": time_ns if clock == "wall" else None, "progress": progress}
+    if live:
+        click.echo("\r\x1b[K", nl=False, err=True)
+    click.echo(f"wrote {target}", err=True)
+
+
+def _finish(result: RunResult) -> None:
+    for sentence in result.sentences():
+        click.echo(sentence, err=True)
+    if result.interrupted:
+        sys.exit(EXIT_INTERRUPTED)
+    if result.stopped:
+        sys.exit(EXIT_FAILED)
+
+
+def _chain(graph: str, traces: tuple[str, ...], prior: float) -> Chain:
+    """Read a graph and its traces; say on standard error what stands behind the numbers."""
+    from flowstat.estimate.chain import estimate
+    from flowstat.estimate.counts import Counts, count
+    from flowstat.explain.sentences import data_sentences
+    from flowstat.read.files import read_graph
+    from flowstat.read.traces import read_traces
+
+    if [graph, *traces].count("-") > 1:
+        raise click.UsageError("standard input (-) can be read once only")
+    declared = read_graph(graph)
+    chain = estimate(count(read_traces(*traces), declared) if traces else Counts(), declared, prior)
+    for sentence in data_sentences(chain):
+        click.echo(sentence, err=True)
+    return chain
+
+
+def _print(results: dict[str, Result], format: str) -> None:
+    """Print results; several of them are one JSON object."""
+    from flowstat.show.tables import render
+
+    if format == "csv" and len(results) > 1:
+        raise click.UsageError(f"csv holds one table: add --show with one of {', '.join(results)}")
+    if format == "json" and len(results) > 1:
+        import json
+
+        parts = {name: json.loads(render(result, "json")) for name, result in results.items()}
+        click.echo(json.dumps(parts, indent=2, ensure_ascii=False))
+        return
+    for k, result in enumerate(results.values()):
+        text = render(result, format)  # type: ignore[arg-type]
+        click.echo(("\n" if k else "") + text.rstrip("\n"))

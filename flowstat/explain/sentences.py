@@ -1,0 +1,136 @@
+"""Results as sentences that a reviewer of a design can read aloud."""
+
+from __future__ import annotations
+
+from math import isinf
+
+from flowstat.analyze.absorption import Absorption
+from flowstat.analyze.cycles import Cycles
+from flowstat.analyze.flows import Flows
+from flowstat.analyze.loops import Loop
+from flowstat.estimate.chain import END, Chain
+from flowstat.read.words import shown
+from flowstat.results import number
+
+__all__ = ["absorption_sentences", "cycles_sentence", "data_sentences", "flows_sentences", "loop_sentence", "percent"]
+
+NAMED = 4
+"""How many exits, nodes or outcomes a sentence names before it only counts the rest."""
+
+
+def percent(share: float) -> str:
+    """Return a share in percent, never rounded to a certainty that it is not.
+
+    Examples
+    --------
+    >>> percent(0.12345), percent(0.99999), percent(1e-6), percent(1.0)
+    ('12.3%', 'over 99.9%', 'under 0.1%', '100%')
+    """
+    if share <= 0 or share >= 1:
+        return "0%" if share <= 0 else "100%"
+    if share < 0.001:
+        return "under 0.1%"
+    if share > 0.999:
+        return "over 99.9%"
+    return f"{100 * share:.1f}%"
+
+
+def loop_sentence(loop: Loop) -> str:
+    """Return what a loop is, how often runs take it, how they leave it, and what it carries."""
+    if loop.kind == "self":
+        keys = [key for key in loop.keys if key != "#"]
+        how = "self-injection" + (f", key `{'`, `'.join(keys)}`" if keys else "")
+        what = f"{shown(loop.header)} -> {shown(loop.header)} ({how})"
+    else:
+        others = _named([shown(name) for name in loop.nodes[1:]])
+        what = f"{shown(loop.header)} -> ... -> {shown(loop.header)} (a chain that leads back, through {others})"
+    if not loop.reached:
+        return f"{what}: no run comes to it."
+    if not loop.again:
+        taken = "no run goes round"
+    elif isinf(loop.rounds):
+        return f"{what}: entered in {percent(loop.entered)} of runs, and never left: such a run never ends."
+    else:
+        taken = f"entered in {percent(loop.entered)} of runs, {number(loop.rounds)} rounds on average then"
+    sentence = f"{what}: {taken}; another round follows with {percent(loop.again)}"
+    if len(loop.entries) > 1:
+        sentence += f"; runs come in at {_named([shown(e) for e in loop.entries])}"
+    if loop.exits:
+        targets: dict[str, float] = {}
+        for way in loop.exits:
+            target = f"its end at {shown(way.source)}" if way.target == END else shown(way.target)
+            targets[target] = targets.get(target, 0.0) + way.probability
+        ordered = sorted(targets.items(), key=lambda item: -item[1])
+        sentence += "; leaves to " + _named([f"{target} {percent(p)}" for target, p in ordered])
+    return f"{sentence}; carries {percent(loop.share)} of all events."
+
+
+def absorption_sentences(result: Absorption) -> list[str]:
+    """Return where runs end and how long they are."""
+    ends = [f"{shown(o.outcome)} in {percent(o.probability)}" for o in result.outcomes if o.kind == "stop"]
+    traps = [f"{shown(o.outcome)} in {percent(o.probability)}" for o in result.outcomes if o.kind == "trap"]
+    said = []
+    if ends:
+        said.append(f"Runs end at {_named(ends, 8)} of cases.")
+    if traps:
+        said.append(f"Runs get stuck for ever in {_named(traps, 8)} of cases.")
+    return said + list(result.notes())
+
+
+def cycles_sentence(result: Cycles) -> str:
+    """Return what the listed cycles cover."""
+    return " ".join(result.notes())
+
+
+def flows_sentences(result: Flows) -> list[str]:
+    """Return the most probable flow, and how many runs the listed ones cover."""
+    if not result.flows:
+        return list(result.notes())
+    best = result.flows[0]
+    return [f"The most probable flow is {shown(best.name, 200)}: {percent(best.probability)} of runs.", *result.notes()]
+
+
+def data_sentences(chain: Chain) -> list[str]:
+    """Return what stands behind a chain's numbers, and what in it needs attention."""
+    counts = chain.counts
+    arrows = f"{chain.P.nnz:,} pairs of nodes with a message between them"
+    said = [f"{len(chain.names):,} nodes, {arrows}."]
+    if counts is None:
+        return said
+    if not counts.events:
+        said.append("No traces: the numbers are the designer's @ shares, even where none is given.")
+        return said
+    events = sum(counts.events.values())
+    files = _named([shown(f) for f in counts.files], 6)
+    said.append(f"{events:,} events of {counts.runs:,} runs from {files}.")
+    if counts.fans_out:
+        said.append(
+            "Some events send several messages: shares, chances and expected numbers below follow one "
+            "lineage, picked at random at each of them."
+        )
+    for what, where in (
+        ("events failed with an exception (status error)", counts.errors),
+        ("messages were never handled (status pending)", counts.pending),
+        ("messages were taken by no arrow (status dropped)", counts.dropped),
+    ):
+        if where:
+            most = sorted(where.items(), key=lambda item: (-item[1], item[0]))
+            said.append(f"{sum(where.values()):,} {what}: {_named([f'{shown(k)} {n:,}' for k, n in most])}.")
+    if counts.undeclared:
+        pairs = [f"{shown(s)} -> {shown(t)} ({n:,})" for (s, t), n in counts.undeclared.items()]
+        said.append(f"The traces have messages along no arrow of the graph (undeclared): {_named(pairs)}.")
+        known = set(chain.graph.nodes) if chain.graph else set()
+        strangers = [shown(node) for node in counts.nodes if node not in known]
+        if strangers:
+            said.append(f"Nodes of the traces that the graph lacks: {_named(strangers)}.")
+            if not known.intersection(counts.nodes):
+                said.append("No node of the traces is in the graph: is it the right graph?")
+    for problem in counts.problems:
+        said.append(f"{problem.number:,} {problem.what} (such as {shown(problem.example, 200)}).")
+    return said
+
+
+def _named(names: list[str], most: int = NAMED) -> str:
+    if len(names) > most:
+        return ", ".join(names[:most]) + f" and {len(names) - most:,} more"
+    return ", ".join(names[:-1]) + (" and " if len(names) > 1 else "") + names[-1] if names else "nothing"
