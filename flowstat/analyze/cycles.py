@@ -154,18 +154,20 @@ def _search(chain: Chain, solver: Solver, top: int, max_length: int | None) -> t
     """Return the best cycles as paths of positions, whether there are more, and whether it finished."""
     P = chain.P
     arrows: dict[int, list[tuple[int, float]]] = {}
+    classes: dict[int, Index] = {}
     for states in solver.cyclic():
         members = set(states.tolist())
         for i in members:
             span = range(P.indptr[i], P.indptr[i + 1])
             out = [(int(P.indices[k]), max(0.0, -log(P.data[k]))) for k in span if int(P.indices[k]) in members]
             arrows[i] = out
+            classes[i] = states
     heap: list[tuple[float, int, tuple[str, ...], tuple[int, ...], float]] = []
     bounds: dict[int, dict[int, float]] = {}
     for states in solver.cyclic():
         for root in states.tolist():
-            back = bounds[root] = _ways_back(arrows, states, root)
-            heappush(heap, (back.get(-1, inf), 1, (chain.names[root],), (root,), 0.0))
+            # The way back is worked out only when a root's best first step makes it worth while.
+            heappush(heap, (min(weight for _, weight in arrows[root]), 0, (chain.names[root],), (root,), 0.0))
     done: list[tuple[float, tuple[int, ...]]] = []
     steps = 0
     while heap:
@@ -180,7 +182,12 @@ def _search(chain: Chain, solver: Solver, top: int, max_length: int | None) -> t
         if length == -1:
             done.append((bound, path))
             continue
-        root, back = path[0], bounds[path[0]]
+        root = path[0]
+        if length == 0:
+            back = bounds[root] = _ways_back(arrows, classes[root], root)
+            heappush(heap, (back[-1], 1, names, path, 0.0))
+            continue
+        back = bounds[root]
         for target, weight in arrows[path[-1]]:
             if target == root:
                 # Closed cycles come before open paths of the same bound.

@@ -93,16 +93,15 @@ def flows_sentences(result: Flows) -> list[str]:
 def data_sentences(chain: Chain) -> list[str]:
     """Return what stands behind a chain's numbers, and what in it needs attention."""
     counts = chain.counts
-    arrows = f"{chain.P.nnz:,} pairs of nodes with a message between them"
-    said = [f"{len(chain.names):,} nodes, {arrows}."]
+    said = [f"{_counted(len(chain.names), 'node')}, {_counted(chain.P.nnz, 'pair')} of them with messages between."]
     if counts is None:
         return said
     if not counts.events:
         said.append("No traces: the numbers are the designer's @ shares, even where none is given.")
         return said
     events = sum(counts.events.values())
-    files = _named([shown(f) for f in counts.files], 6)
-    said.append(f"{events:,} events of {counts.runs:,} runs from {files}.")
+    files = f" from {_named([shown(f) for f in counts.files], 6)}" if counts.files else ""
+    said.append(f"{_counted(events, 'event')} of {_counted(counts.runs, 'run')}{files}.")
     if counts.fans_out:
         said.append(
             "Some events send several messages: shares, chances and expected numbers below follow one "
@@ -119,15 +118,20 @@ def data_sentences(chain: Chain) -> list[str]:
     if counts.undeclared:
         pairs = [f"{shown(s)} -> {shown(t)} ({n:,})" for (s, t), n in counts.undeclared.items()]
         said.append(f"The traces have messages along no arrow of the graph (undeclared): {_named(pairs)}.")
-        known = set(chain.graph.nodes) if chain.graph else set()
+    if chain.graph is not None:
+        known = set(chain.graph.nodes)
         strangers = [shown(node) for node in counts.nodes if node not in known]
         if strangers:
             said.append(f"Nodes of the traces that the graph lacks: {_named(strangers)}.")
-            if not known.intersection(counts.nodes):
-                said.append("No node of the traces is in the graph: is it the right graph?")
+        if len(strangers) == len(counts.nodes):
+            said.append("No node of the traces is in the graph: is it the right graph?")
     for problem in counts.problems:
         said.append(f"{problem.number:,} {problem.what} (such as {shown(problem.example, 200)}).")
     return said
+
+
+def _counted(n: int, what: str) -> str:
+    return f"{n:,} {what}" + ("" if n == 1 else "s")
 
 
 def _named(names: list[str], most: int = NAMED) -> str:
