@@ -8,7 +8,7 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
-from flowstat.analyze.solve import Solver, Vector
+from flowstat.analyze.solve import Solver, Vector, eliminate
 from flowstat.errors import AnalysisError
 from flowstat.estimate.chain import Chain, Start, start_law
 from flowstat.results import Result, Row, number
@@ -17,6 +17,9 @@ __all__ = ["Flow", "Flows", "flows"]
 
 BUDGET = 20_000
 """Prefixes that are extended before the search stops and says so."""
+
+LARGEST = 3000
+"""Classes of more nodes are refused: their elimination is dense."""
 
 
 @dataclass(frozen=True)
@@ -94,7 +97,7 @@ def flows(chain: Chain, top: int = 10, start: Start = None) -> Flows:
     Raises
     ------
     AnalysisError
-        If `top` is less than 1.
+        If `top` is less than 1, or a class of more than 3,000 nodes is on the way.
     ChainError
         If the start is no law over the nodes.
 
@@ -104,7 +107,7 @@ def flows(chain: Chain, top: int = 10, start: Start = None) -> Flows:
     times the chance to end from v_k before coming back to an earlier node; G_i is the expected number of
     visits to v_i without the nodes before it. Prefixes are extended best first by that exact probability, so
     the first flows to be completed are the most probable ones. Source: Lawler and Limic, Random Walk (2010),
-    section 9.2. Each extension solves two systems.
+    section 9.2. Each extension solves two systems on the last node's class.
 
     Examples
     --------
@@ -124,18 +127,14 @@ class _Search:
     def __init__(self, chain: Chain, law: Vector) -> None:
         self.chain = chain
         self.law = law
-        whole = Solver(chain.P, chain.stop)
+        self.whole = Solver(chain.P, chain.stop)
         self.trap = np.full(len(chain.names), -1)
         self.traps: list[str] = []
-        for states in whole.closed:
+        for states in self.whole.closed:
             self.trap[states] = len(self.traps)
             self.traps.append(
                 "{" + ", ".join(chain.names[i] for i in states) + "}" if len(states) > 1 else chain.names[states[0]]
             )
-        rows, columns, values = chain.arrows()
-        into = self.trap[columns] >= 0
-        trapped = np.bincount(rows[into], values[into], minlength=len(chain.names))
-        self.ending = np.where(self.trap >= 0, 0.0, chain.stop + trapped)
 
     def run(self, top: int) -> tuple[list[Flow], bool]:
         # Heap entries: (-probability, order, path, weight, finished flow). Finished ones come first on ties.
@@ -177,39 +176,44 @@ class _Search:
         return sorted(merged.values(), key=lambda f: (-f.probability, f.nodes, f.outcome))
 
     def extend(self, path: tuple[int, ...], weight: float) -> list[tuple[float, int, float, Flow | None]]:
-        """Return what may follow a prefix, each with its exact probability."""
-        chain, P, at = self.chain, self.chain.P, path[-1]
-        n = len(chain.names)
-        free = self.trap < 0
-        free[list(path)] = False
-        inner = np.flatnonzero(free)
-        rows, columns, values = chain.arrows()
-        earlier = np.isin(columns, path[:-1])
-        back = np.bincount(rows[earlier], values[earlier], minlength=n).astype(np.float64)
-        here = columns == at
-        returning = np.bincount(rows[here], values[here], minlength=n).astype(np.float64)
-        ends = np.zeros(n)
-        escapes = np.zeros(n)
-        if len(inner):
-            solver = Solver(P[inner][:, inner], (self.ending + back + returning)[inner])
-            both = solver.backward(np.stack([self.ending[inner], (self.ending + back)[inner]], axis=1))
-            ends[inner], escapes[inner] = both[:, 0], both[:, 1]
-        span = slice(P.indptr[at], P.indptr[at + 1])
-        targets, shares = P.indices[span], P.data[span]
-        onward = free[targets]
-        never = self.ending[at] + back[at] + float(shares[onward] @ escapes[targets[onward]])
-        visits = weight / float(never)
+        """Return what may follow a prefix, each with its exact probability.
+
+        Once a run has left a class it never comes back: only the class of the last node is solved.
+        """
+        chain, at = self.chain, path[-1]
+        part = self.whole.classes[int(self.whole.label[at])].states
+        passed = set(path)
+        free = part[[i not in passed for i in part.tolist()]]
+        earlier = np.intersect1d(part, np.array(path[:-1], np.int64))
+        exits = self.whole.exits
+        ends: dict[int, float] = {}
+        back = float(chain.P[[at]][:, earlier].sum()) if len(earlier) else 0.0
+        never = float(exits[at]) + back
+        span = slice(chain.P.indptr[at], chain.P.indptr[at + 1])
+        onward = list(zip(chain.P.indices[span].tolist(), chain.P.data[span].tolist(), strict=True))
+        if len(free):
+            if len(free) > LARGEST:
+                raise AnalysisError(f"a class of {len(part)} nodes is too large for its flows: at most {LARGEST}")
+            rows = chain.P[free]
+            hit = rows[:, earlier].sum(axis=1) if len(earlier) else np.zeros(len(free))
+            returning = rows[:, [at]].sum(axis=1)
+            gone = eliminate(self.whole.block(free), exits[free] + hit + returning)
+            both = gone.backward(np.stack([exits[free], exits[free] + hit], axis=1))
+            ends = dict(zip(free.tolist(), both[:, 0].tolist(), strict=True))
+            escapes = dict(zip(free.tolist(), both[:, 1].tolist(), strict=True))
+            never += sum(share * escapes[j] for j, share in onward if j in escapes)
+        visits = weight / never
         names = tuple(chain.names[i] for i in path)
         found: list[tuple[float, int, float, Flow | None]] = []
         if chain.stop[at] > 0:
             p = visits * float(chain.stop[at])
             found.append((p, -1, 0.0, Flow(names, names[-1], "stop", p)))
         trapped: dict[int, float] = {}
-        for j, share in zip(targets.tolist(), shares.tolist(), strict=True):
+        for j, share in onward:
             if self.trap[j] >= 0:
                 trapped[int(self.trap[j])] = trapped.get(int(self.trap[j]), 0.0) + visits * share
-            elif free[j]:
-                found.append((visits * share * float(ends[j]), j, visits * share, None))
+            elif j not in passed:
+                found.append((visits * share * ends.get(j, 1.0), j, visits * share, None))
         for trap, p in trapped.items():
             found.append((p, -1, 0.0, Flow(names, self.traps[trap], "trap", p)))
         return found

@@ -182,6 +182,7 @@ class _Forest:
         self.law = law
         self.solver = Solver(chain.P, chain.stop)
         self.v, self.inflow = self.solver.visits(law)
+        self.gaps = self.solver.return_gaps()
         self.weight = self.v.copy()
         trapped = 0.0
         for states in self.solver.closed:
@@ -233,7 +234,7 @@ class _Forest:
         gone = eliminate(block, leaving[ordered])
         again = gone.rounds
         endless = not leaving[ordered].any()
-        gap = self.return_gap(header)
+        gap = float(self.gaps[header])
         reach_header = self.reach_header(header, gap)
         entry_law = entry_flow / entry_flow.sum() if entry_flow.any() else np.eye(len(ordered))[0]
         exits: tuple[Exit, ...] = ()
@@ -283,16 +284,6 @@ class _Forest:
         incoming: Vector = flow[states]
         return incoming
 
-    def return_gap(self, header: int) -> float:
-        """Return the chance never to come back to the header, in the whole chain."""
-        part = self.solver.classes[int(self.solver.label[header])]
-        if part.closed:
-            return 0.0
-        if len(part.states) == 1:
-            return float(self.solver.moving[header])
-        ordered = np.concatenate([[header], part.states[part.states != header]])
-        return float(eliminate(self.solver.block(ordered), self.solver.exits[ordered]).pivots[0])
-
     def reach_header(self, header: int, gap: float) -> float:
         part = self.solver.classes[int(self.solver.label[header])]
         if part.closed:
@@ -304,17 +295,13 @@ class _Forest:
             return min(1.0, float(self.inflow[ordered].sum()))
         if (entry_flow > 0).sum() <= 1:
             return reach_header
-        # Several entries: the chance to hit the loop, with its nodes as ends.
-        keep = ~inside
-        rows, columns, values = self.chain.arrows()
-        into: Vector = np.bincount(rows[inside[columns]], values[inside[columns]], minlength=self.solver.n).astype(
-            np.float64
-        )
-        outside = np.flatnonzero(keep)
-        local = self.chain.P[outside][:, outside]
-        solver = Solver(local, (self.chain.stop + into)[outside])
-        hits = solver.backward(into[outside])
-        return min(1.0, float(self.law[inside].sum() + self.law[outside] @ hits))
+        part = self.solver.classes[int(self.solver.label[ordered[0]])]
+        if part.closed:
+            return reach_header
+        # Several entries: a run enters the class once, and the first it sees of the loop counts.
+        around = np.concatenate([ordered, part.states[~inside[part.states]]])
+        gone = eliminate(self.solver.block(around), self.solver.exits[around])
+        return min(1.0, float(gone.censored(self.inflow[around], len(ordered)).sum()))
 
     def exits(self, ordered: Index, inner: Vector, inside: np.ndarray) -> tuple[Exit, ...]:
         chain, P = self.chain, self.chain.P
