@@ -52,7 +52,7 @@ def test_cycles_names_the_loops_with_kind_entry_rounds_and_exits(traced):
     assert "a chain that leads back, through backorder and restock" in out
     assert "leaves to pay 100%" in out
     assert "rounds on average" in out
-    assert "500 runs from app.parquet" in err
+    assert "of 500 runs, " in err
 
 
 def test_a_graph_alone_says_that_it_is_alone(cli):
@@ -96,7 +96,8 @@ def test_stdin_is_read_as_a_graph_or_as_traces(traced, place):
 def test_traces_add_up(traced):
     traced("simulate", "app.graph", "--runs", 300, "--seed", 4, "-o", "more.jsonl")
     _, _, err = traced("cycles", "app.graph", "-t", "app.parquet", "-t", "more.jsonl")
-    assert "800 runs from app.parquet and more.jsonl" in err
+    assert "of 800 runs, " in err
+    assert "a run from app.parquet and more.jsonl" in err
 
 
 def test_convert_goes_round(traced, place):

@@ -47,8 +47,8 @@ class Absorption(Result):
         """Say how long a run is."""
         if isinf(self.events):
             trapped = sum(o.probability for o in self.outcomes if o.kind == "trap")
-            return (f"A run never ends with probability {number(trapped)}: its expected number of events is infinite.",)
-        return (f"A run has {number(self.events)} events on average (standard deviation {number(self.events_sd)}).",)
+            return (f"A lineage never ends with probability {number(trapped)}: its expected number of events is infinite.",)
+        return (f"A lineage has {number(self.events)} events on average (standard deviation {number(self.events_sd)}).",)
 
 
 @dataclass(frozen=True)

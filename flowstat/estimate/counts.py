@@ -183,7 +183,7 @@ def _count_file(file: TraceFile) -> Counts:
         try:
             parse_pattern(sent)
         except TraceError as error:
-            raise TraceError(f"{file.origin}: an event at {shown(node)!r} has {error}") from None
+            raise TraceError(f"{file.origin}: an event at {shown(node)!r}: {error}") from None
     return Counts(
         table=patterns,
         starts=_by_node((name, n) for (name,), n in _tally(handled.filter(rootless), "name").items()),

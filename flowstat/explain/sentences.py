@@ -101,7 +101,8 @@ def data_sentences(chain: Chain) -> list[str]:
         return said
     events = sum(counts.events.values())
     files = f" from {_named([shown(f) for f in counts.files], 6)}" if counts.files else ""
-    said.append(f"{_counted(events, 'event')} of {_counted(counts.runs, 'run')}{files}.")
+    each = f", {number(events / counts.runs)} a run" if counts.runs else ""
+    said.append(f"{_counted(events, 'event')} of {_counted(counts.runs, 'run')}{each}{files}.")
     if counts.fans_out:
         said.append(
             "Some events send several messages: shares, chances and expected numbers below follow one "

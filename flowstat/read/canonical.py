@@ -199,10 +199,19 @@ class _JsonLinesWriter(_Writer):
 
 def to_json_rows(batch: pa.RecordBatch) -> list[dict[str, object]]:
     """Return rows as JSON-ready data: times are ISO 8601 texts in UTC with nanoseconds."""
-    columns = []
-    for field, column in zip(batch.schema, batch.columns, strict=True):
-        if pa.types.is_timestamp(field.type):
-            column = pc.strftime(column, format="%Y-%m-%dT%H:%M:%SZ") if column.null_count < len(column) else column
-        columns.append(column.to_pylist())
+    columns = [_plain(column) for column in batch.columns]
     names = batch.schema.names
     return [dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)]
+
+
+def _plain(column: pa.Array) -> list[object]:
+    """Return a column as Python values; several times as fast as `to_pylist` for words and nulls."""
+    if column.null_count == len(column):
+        return [None] * len(column)
+    if pa.types.is_dictionary(column.type):
+        words = [*column.dictionary.to_pylist(), None]  # -1 is the null
+        return [words[i] for i in column.indices.fill_null(-1).to_numpy().tolist()]
+    if pa.types.is_timestamp(column.type):
+        column = pc.strftime(column, format="%Y-%m-%dT%H:%M:%SZ")
+    values: list[object] = column.to_pylist()
+    return values

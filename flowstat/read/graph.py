@@ -100,13 +100,13 @@ class Graph:
             source, key, target, share = arrow
             written = f"{shown(source)}/{shown(key)} -> {shown(target)}"
             order[source] = order[target] = None
+            if share is not None and not 0 <= share <= 1:
+                raise GraphError(f"the share {share} of {written} is not between 0 and 1")
             known = shares.setdefault((source, key, target), share)
             if known is None:
                 shares[source, key, target] = share
             elif share is not None and share != known:
                 raise GraphError(f"the arrow {written} has two shares: {known} and {share}")
-            if share is not None and not 0 <= share <= 1:
-                raise GraphError(f"the share {share} of {written} is not between 0 and 1")
         for component in components:
             if component.node is not None:
                 order[component.node] = None

@@ -29,7 +29,7 @@ EXCERPT = 100
 
 _NUMBER = r"(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?"
 _SHARE = rf"@{_NUMBER}(?=[\s;,\[\]]|->|//|\Z)"
-_WORD_CHAR = rf'(?:[^\s;,"\[\]@/-]|-(?!>)|(?!{_SHARE})@)'
+_WORD_CHAR = rf'(?:[^\s;,"\[\]@/-]++|-(?!>)|(?!{_SHARE})@)'
 _skip = re.compile(r"(?:[^\S\n]+|\n[^\S\n]*#[^\n]*|\n|//[^\n]*)*")
 _first_comment = re.compile(r"[^\S\n]*#[^\n]*")
 _name = re.compile(rf"{_WORD_CHAR}+")
@@ -104,7 +104,7 @@ class _Parser:
                 if share is None:
                     arrows.setdefault((source, key or ANY_KEY, target), None)
                 else:
-                    self.declare(source, key or ANY_KEY, target, float(share), found.start(4))
+                    self.declare(source, key or ANY_KEY, target, float(share), found.start(3))
                 at = found.end()
                 continue
             try:
@@ -309,7 +309,7 @@ class _Parser:
         return _match_end(_skip, self.text, at)
 
     def found(self, at: int) -> str:
-        found = _found.match(self.text, at)
+        found = _found.match(self.text, self.skip(at))
         return f"'{found[0]}'" if found else "the end of the file"
 
 
@@ -340,20 +340,17 @@ def _place(text: str, mistakes: Iterable[tuple[int, str]]) -> list[Mistake]:
 def format_native(graph: Graph) -> str:
     """Write a graph in the canonical native syntax: one arrow a line; see `flowstat.format_graph`."""
     lines: list[str] = []
-    unseen = iter(graph.nodes)
-    seen: set[str] = set()
-    waiting = list(graph.components)
+    place = {node: k for k, node in enumerate(graph.nodes)}
+    written = 0
 
     def introduce(*names: str) -> None:
-        """Declare what must appear before these names so that the order of the nodes comes back."""
-        for name in names:
-            if name in seen:
-                continue
-            for node in unseen:
-                seen.add(node)
-                if node == name:
-                    break
-                lines.append(f"{quote(node)};")
+        """Declare nodes first where these names alone would not bring back the order of the nodes."""
+        nonlocal written
+        new = tuple(name for name in dict.fromkeys(names) if place[name] >= written)
+        end = max((place[name] + 1 for name in new), default=written)
+        if new != graph.nodes[written:end]:
+            lines.extend(f"{quote(node)};" for node in graph.nodes[written:end])
+        written = end
 
     def route(name: str, key: str) -> str:
         return quote(name) + ("" if key == ANY_KEY else "/" + quote_key(key))
@@ -362,7 +359,7 @@ def format_native(graph: Graph) -> str:
         introduce(source, target)
         tail = "" if share is None else f" @{share!r}"
         lines.append(f"{route(source, key)} -> {quote(target)}{tail};")
-    for component in waiting:
+    for component in graph.components:
         introduce(*([] if component.node is None else [component.node]), *(r.target for r in component.routes))
         command = "[ " + " ".join(quote_argument(a) for a in component.command) + " ]"
         parts = [command]
@@ -371,5 +368,5 @@ def format_native(graph: Graph) -> str:
         if component.routes:
             parts.append(", ".join(route(r.target, r.key) for r in component.routes))
         lines.append(" -> ".join(parts) + ";")
-    lines.extend(f"{quote(node)};" for node in unseen)
+    lines.extend(f"{quote(node)};" for node in graph.nodes[written:])
     return "".join(line + "\n" for line in lines)

@@ -6,10 +6,12 @@ import glob
 import shutil
 import sys
 import tempfile
+import weakref
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -18,6 +20,7 @@ import pyarrow.parquet as pq
 from flowstat.errors import TraceError
 from flowstat.read.canonical import COLUMNS, STATUSES, TraceFormat, schema
 from flowstat.read.jsonlines import read_json_lines
+from flowstat.read.words import shown
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -65,7 +68,6 @@ class Traces:
     """Recorded traces, read lazily: nothing is in memory until it is counted."""
 
     files: tuple[TraceFile, ...]
-    _held: tuple[IO[bytes], ...] = field(default=(), repr=False, compare=False)
 
     def batches(self, report: Callable[[str], None] = _ignore) -> Iterator[pa.RecordBatch]:
         """Read the rows of all files, in order; `report` hears what was left out."""
@@ -101,19 +103,20 @@ def read_traces(*paths: str | Path) -> Traces:
         If nothing is there, or a file is empty or neither Parquet nor JSON Lines.
     """
     files: list[TraceFile] = []
-    held: list[IO[bytes]] = []
-    for path in paths:
-        if str(path) == "-":
-            copy = tempfile.NamedTemporaryFile(prefix="flowstat-stdin-")  # noqa: SIM115 - lives as long as Traces
-            shutil.copyfileobj(sys.stdin.buffer, copy)
-            copy.flush()
-            held.append(copy)
-            files.append(_recognise("<stdin>", [Path(copy.name)]))
-        else:
-            files.extend(_find(str(path)))
-    if not files:
-        raise TraceError("no trace given")
-    return Traces(tuple(files), tuple(held))
+    with ExitStack() as copies:
+        for path in paths:
+            if str(path) == "-":
+                copy = copies.enter_context(tempfile.NamedTemporaryFile(prefix="flowstat-stdin-"))
+                shutil.copyfileobj(sys.stdin.buffer, copy)
+                copy.flush()
+                files.append(_recognise("<stdin>", [Path(copy.name)]))
+            else:
+                files.extend(_find(str(path)))
+        if not files:
+            raise TraceError("no trace given")
+        traces = Traces(tuple(files))
+        weakref.finalize(traces, copies.pop_all().close)
+    return traces
 
 
 def _find(path: str) -> Iterator[TraceFile]:
@@ -234,9 +237,8 @@ def _check_rows(batch: pa.RecordBatch, origin: str, first: int) -> pa.RecordBatc
         if status not in STATUSES:
             row = pc.index(pc.equal(batch.column("status").cast(pa.string()), status), True).as_py()
             if row >= 0:
-                raise TraceError(
-                    f"{origin}: row {row + first} has the status {status!r}: it is one of {', '.join(STATUSES)}"
-                )
+                what = f"has the status {shown(repr(status))}: it is one of {', '.join(STATUSES)}"
+                raise TraceError(f"{origin}: row {row + first} {what}")
     unnamed = pc.is_null(batch.column("name"))
     if batch.column("name").null_count:
         handled = pc.and_(unnamed, pc.not_equal(batch.column("status").cast(pa.string()), "dropped"))
@@ -247,4 +249,4 @@ def _check_rows(batch: pa.RecordBatch, origin: str, first: int) -> pa.RecordBatc
 
 
 def _first_line(error: BaseException) -> str:
-    return str(error).split("\n", 1)[0] or type(error).__name__
+    return shown(str(error).split("\n", 1)[0], 200) or type(error).__name__

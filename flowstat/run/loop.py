@@ -107,67 +107,65 @@ class _Loop:
             add_sent_at, add_started, add_ended = (column.append for column in recorder.times)
         span = 0
         started = now = None
-        self.pulling = True
-        for injection in injections:
-            self.pulling = False
-            hop, body = network.injection(injection)
-            self.runs = run = self.runs + 1
-            if recorder:
-                recorder.begin_run()
-            put((hop, 0, body, clock() if clock else None))
-            while queue:
-                if span >= self.checkpoint and self._stops_at(span):
-                    return
-                queued = take()
-                hop, parent, body, sent_at = queued
-                node = hop.node
-                outbox = node.outbox
-                lost: Sequence[tuple[int, str]] = ()
-                try:
-                    if outbox:
-                        raise _late(node.name)
-                    if clock:
-                        started = clock()
-                    message = new(Message, (node.name, hop.key, body, run))
-                    node.handle(node.state, message, node.context)
-                    if clock:
-                        now = clock()
-                except BaseException as error:
-                    if not self._survives(error, queued):
-                        raise
-                    if clock:
-                        now = clock()
-                    sent = ERROR
-                    self.span = span = span + 1
-                else:
-                    self.span = span = span + 1
-                    sent = 0
-                    if outbox:
-                        route, body = outbox.pop()
-                        if outbox or route.only is None:
-                            outbox.append((route, body))
-                            sent, lost = self._scatter(outbox, span, now)
-                        else:
-                            put((route.only, span, body, now))
-                            sent = route.sent
-                if recorder:
-                    add_hop(hop.code)
-                    add_parent(parent)
-                    add_sent(sent)
-                    if clock:
-                        add_sent_at(sent_at)
-                        add_started(started)
-                        add_ended(now)
-                sender = span
-                for code, key in lost:
-                    self.tally.drop(node.name, key)
-                    self.lost += 1
-                    self.span = span = span + 1
-                    if recorder:
-                        recorder.add(code, sender, DROPPED, now, None, None)
-            if self.stopped:
-                return
+        try:
             self.pulling = True
+            for injection in injections:
+                self.pulling = False
+                hop, body = network.injection(injection)
+                self.runs = run = self.runs + 1
+                if recorder:
+                    recorder.begin_run()
+                put((hop, 0, body, clock() if clock else None))
+                while queue:
+                    if span >= self.checkpoint and self._stops_at(span):
+                        return
+                    queued = take()
+                    hop, parent, body, sent_at = queued
+                    node = hop.node
+                    outbox = node.outbox
+                    lost = None
+                    try:
+                        if outbox:
+                            raise _late(node.name)
+                        if clock:
+                            started = clock()
+                        message = new(Message, (node.name, hop.key, body, run))
+                        node.handle(node.state, message, node.context)
+                        if clock:
+                            now = clock()
+                    except BaseException as error:
+                        if not self._survives(error, queued):
+                            raise
+                        if clock:
+                            now = clock()
+                        span += 1
+                        sent = ERROR
+                    else:
+                        span += 1
+                        sent = 0
+                        if outbox:
+                            route, body = outbox.pop()
+                            if outbox or route.only is None:
+                                outbox.append((route, body))
+                                sent, lost = self._scatter(outbox, span, now)
+                            else:  # one message, most often
+                                put((route.only, span, body, now))
+                                sent = route.sent
+                    if recorder:
+                        add_hop(hop.code)
+                        add_parent(parent)
+                        add_sent(sent)
+                        if clock:
+                            add_sent_at(sent_at)
+                            add_started(started)
+                            add_ended(now)
+                    if lost:
+                        span = self._drop(node.name, lost, span, now)
+                if self.stopped:
+                    return
+                self.pulling = True
+        finally:
+            self.span = span
         if late := network.late_emits():
             raise _late(late)
 
@@ -198,6 +196,15 @@ class _Loop:
             )
             self.checkpoint = 0
         return sent, lost
+
+    def _drop(self, node: str, lost: Sequence[tuple[int, str]], span: int, now: int | None) -> int:
+        """Count and note the dropped emits of an event; return the last row's span id."""
+        for code, key in lost:
+            self.tally.drop(node, key)
+            if self.recorder:
+                self.recorder.add(code, span, DROPPED, now, None, None)
+        self.lost += len(lost)
+        return span + len(lost)
 
     def _survives(self, error: BaseException, queued: Queued) -> bool:
         """Count an exception of a behaviour; one that ends the run leaves its message waiting."""

@@ -111,7 +111,6 @@ class Network:
         self.max_queue = max_queue
         self.codes = Codes()
         self._settle = settle
-        self._known = set(graph.nodes)
         self._nodes: dict[str, Node] = {}
         self._injections: dict[tuple[str, str], Hop] = {}
         self._together: dict[tuple[int, ...], int] = {}
@@ -138,7 +137,7 @@ class Network:
         try:
             return self._injections[name, key], body
         except (KeyError, TypeError):
-            if not isinstance(name, str) or name not in self._known:
+            if not isinstance(name, str) or name not in self.graph.outgoing:
                 raise RunError(f"can't inject a message: {unknown_node(name, self.graph)}") from None
             try:
                 hop = self._injections[name, key] = self.hop(None, _checked(key), name)

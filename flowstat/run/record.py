@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from array import array
 from typing import Final
 
 import numpy as np
@@ -39,7 +38,7 @@ class Recorder:
         self._writer = writer
         self._written = 0
         self._run = 0
-        self._begins = array("q")
+        self._begins: list[int] = []
 
     def begin_run(self) -> None:
         """Note that the next row is the first of a new run."""
@@ -78,11 +77,12 @@ class Recorder:
 
     def _batch(self, n: int, codes: Codes) -> pa.RecordBatch:
         hops, parents, sent = (np.fromiter(c, np.int64, n) for c in (self.hops, self.parents, self.sent))
-        begins = np.zeros(n, np.int64)
-        begins[np.frombuffer(self._begins, np.int64)] = 1
-        runs = self._run + np.cumsum(begins)
+        begins = np.zeros(n + 1, np.int64)
+        begins[np.array(self._begins, np.int64)] = 1
+        runs = self._run + np.cumsum(begins[:n])
         self._run = int(runs[-1])
-        self._begins = array("q")
+        # A run may have begun whose first row belongs to the next batch.
+        self._begins = [0] if begins[n] else []
         none = pa.nulls(n)
         nodes = pa.array(codes.nodes, pa.string())
         columns = {

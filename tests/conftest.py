@@ -1,0 +1,37 @@
+"""What all tests share: how hypothesis draws, and the cases that are stored beside the project."""
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+settings.register_profile(
+    "flowstat",
+    derandomize=True,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
+)
+settings.load_profile("flowstat")
+
+SHARED = Path(__file__).parents[2] / "shared"
+
+
+@pytest.fixture
+def shared_cases() -> Callable[[str], list[dict[str, Any]]]:
+    """Read the stored cases of that name, such as `graphie_cases`; skip where they are absent, fail there in CI."""
+
+    def read(name: str) -> list[dict[str, Any]]:
+        path = SHARED / "cases" / f"{name}.json"
+        if not path.exists():
+            reason = f"../shared/cases/{name}.json is not here: what the other program says can't be compared"
+            if os.environ.get("CI") == "true":
+                pytest.fail(reason)
+            pytest.skip(reason)
+        cases: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))["cases"]
+        return cases
+
+    return read

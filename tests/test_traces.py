@@ -1,0 +1,360 @@
+import io
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given
+
+from flowstat.errors import TraceError
+from flowstat.estimate.chain import estimate
+from flowstat.estimate.counts import count
+from flowstat.read.canonical import COLUMNS, open_writer, schema
+from flowstat.read.files import parse_graph
+from flowstat.read.traces import read_traces
+from tests.strategies import Row, event, forests, write_json_lines, write_parquet
+
+GOOD = [event(1, 1, "a", sent="b"), event(1, 2, "b", parent="a", parent_id=1)]
+WRITERS = [write_json_lines, write_parquet]
+Writer = Callable[[Path, list[Row]], Path]
+
+
+def refusal(*paths: Path | str) -> str:
+    with pytest.raises(TraceError) as caught:
+        count(read_traces(*paths))
+    assert len(str(caught.value)) < 600
+    return str(caught.value)
+
+
+def columns(**other: Any) -> pa.Table:
+    """Return the least that a trace needs, as a foreign program may write it; None leaves a column out."""
+    table = {
+        "trace_id": [1, 1],
+        "span_id": [1, 2],
+        "parent_id": pa.array([None, 1], pa.uint64()),
+        "parent": [None, "a"],
+        "name": ["a", "b"],
+        "sent": ["b", ""],
+    } | other
+    return pa.table({name: values for name, values in table.items() if values is not None})
+
+
+def parquet(path: Path, **other: Any) -> Path:
+    pq.write_table(columns(**other), path)
+    return path
+
+
+def test_a_file_that_is_not_there(tmp_path: Path) -> None:
+    assert refusal(tmp_path / "no.parquet") == f"no such trace: {tmp_path}/no.parquet"
+    assert "no such trace" in refusal(tmp_path / "*.jsonl")
+    assert "trace" in refusal("a\0[b]")
+    assert refusal() == "no trace given"
+
+
+def test_a_directory_without_traces(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("x")
+    assert refusal(tmp_path) == f"{tmp_path} is a directory without traces (*.parquet, *.jsonl)"
+
+
+def test_what_may_not_be_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    file = write_json_lines(tmp_path / "a.jsonl", GOOD)
+    monkeypatch.setattr(Path, "open", refuse)
+    assert refusal(file) == f"can't read the trace {file}: Permission denied"
+    monkeypatch.setattr(Path, "iterdir", refuse)
+    assert refusal(tmp_path) == f"can't read the directory {tmp_path}: Permission denied"
+
+
+def test_an_empty_file(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").touch()
+    assert "is empty" in refusal(tmp_path / "a.jsonl")
+
+
+@pytest.mark.parametrize("data", [b"\x7fELF\0\0", b"order -> pay;", b"[1]", b"PAR2", "{é".encode("utf-16")])
+def test_a_file_of_another_kind(tmp_path: Path, data: bytes) -> None:
+    (tmp_path / "a.parquet").write_bytes(data)
+    assert "neither Parquet nor JSON Lines" in refusal(tmp_path / "a.parquet")
+
+
+def test_truncated_parquet(tmp_path: Path) -> None:
+    path = write_parquet(tmp_path / "a.parquet", GOOD)
+    whole = path.read_bytes()
+    for length in (4, 7, len(whole) // 2, len(whole) - 1):
+        path.write_bytes(whole[:length])
+        assert "can't be read as Parquet (truncated or damaged?)" in refusal(path)
+    path.write_bytes(b"PAR1" + b"\xff" * 200 + whole[-8:])
+    assert "can't be read as Parquet" in refusal(path)
+
+
+@pytest.mark.parametrize("line", ["{", "x", '{"trace_id": 1,}', "[1, 2]", "null", "7", '"a"', "{}", '{"a": "\\ud800"}'])
+def test_a_broken_line_is_named_by_its_number(tmp_path: Path, line: str) -> None:
+    path = write_json_lines(tmp_path / "a.jsonl", GOOD)
+    path.write_text(path.read_text() + f"\n{line}\n" + path.read_text())
+    assert refusal(path).startswith(f"{path}:4: ")
+
+
+def test_a_last_line_cut_off_is_left_out_and_reported(tmp_path: Path) -> None:
+    path = write_json_lines(tmp_path / "a.jsonl", GOOD)
+    path.write_text(path.read_text()[:-20])
+    counts = count(read_traces(path))
+    assert counts.table == {("a", "b"): 1}
+    assert [problem.example for problem in counts.problems] == [f"{path}:2: the last line is cut off and was left out"]
+    path.write_text(path.read_text()[:30])
+    assert count(read_traces(path)).table == {}
+    assert list(read_traces(path).frame().columns) == list(COLUMNS)
+
+
+@pytest.mark.parametrize("missing_end", [True, False])
+def test_a_whole_last_line_counts_with_or_without_its_end(tmp_path: Path, missing_end: bool) -> None:
+    path = write_json_lines(tmp_path / "a.jsonl", GOOD)
+    path.write_text(path.read_text().rstrip() if missing_end else path.read_text() + "\n \n")
+    counts = count(read_traces(path))
+    assert (counts.events, counts.problems) == ({"a": 1, "b": 1}, ())
+
+
+def test_text_that_is_not_utf_8(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_bytes(json.dumps(GOOD[0]).encode() + b'\n{"trace_id": "\xff"}\n')
+    assert refusal(path).startswith(f"{path}:2: not JSON")
+    data = pa.array([b"a", b"\xff"]).buffers()
+    for column in ("name", "trace_id", "sent"):
+        table = parquet(tmp_path / "a.parquet", **{column: pa.Array.from_buffers(pa.string(), 2, data)})
+        assert f"column '{column}'" in refusal(table)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"trace_id": None}, "'trace_id' is missing"),
+        ({"span_id": None}, "'span_id' is missing"),
+        ({"sent": None}, "'sent' is missing"),
+        ({"name": None}, "which node handled it"),
+        ({"span_id": "2"}, "'span_id' is '2': ids are whole numbers below 2**64, or all are texts"),
+        ({"trace_id": "1", "span_id": "2"}, "'trace_id' is '1'"),
+        ({"parent_id": 1.0}, "'parent_id' is 1.0"),
+        ({"trace_id": True}, "'trace_id' is True"),
+        ({"span_id": 2**64}, "below 2**64"),
+        ({"span_id": -1}, "from 0 to 2**64-1"),
+        ({"status": "fine"}, "'status' is 'fine': it is one of ok, error, dropped, pending"),
+        ({"status": None}, "'status' is None"),
+        ({"key": 5}, "'key' is 5, not text"),
+        ({"name": ["b"]}, "not text"),
+        ({"sent_at": 1.5}, "whole nanoseconds"),
+        ({"started_at": "yesterday"}, "'started_at' is 'yesterday': a time is ISO 8601"),
+        ({"ended_at": "2024-01-01T00:00:00"}, "with its zone"),
+        ({"ended_at": 2**63}, "'ended_at'"),
+    ],
+)
+def test_a_row_that_says_something_impossible(tmp_path: Path, wrong: Row, said: str) -> None:
+    path = write_json_lines(tmp_path / "a.jsonl", [GOOD[0], GOOD[1] | wrong, GOOD[0]])
+    message = refusal(path)
+    assert message.startswith(f"{path}:2: ")
+    assert said in message
+
+
+@pytest.mark.parametrize("column", ["trace_id", "span_id", "parent_id", "parent", "name", "sent"])
+def test_a_missing_column(tmp_path: Path, column: str) -> None:
+    path = parquet(tmp_path / "a.parquet", **{column: None})
+    assert refusal(path) == f"{path} is not a canonical trace: column {column!r} is missing"
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"sent": ["b", None]}, "row 2 has no sent"),
+        ({"span_id": [None, 2]}, "row 1 has no span_id"),
+        ({"status": ["ok", "so"]}, "row 2 has the status 'so': it is one of ok, error, dropped, pending"),
+        ({"status": ["ok", None]}, "row 2 has no status"),
+        ({"name": ["a", None]}, "row 2 has no name: which node handled it?"),
+        ({"name": [["a"], ["b"]]}, "column 'name'"),
+        ({"span_id": [-1, 2]}, "column 'span_id'"),
+        ({"span_id": [{"a": 1}, {"a": 2}]}, "column 'span_id'"),
+        ({"sent_at": ["x", "y"]}, "column 'sent_at'"),
+        ({"sent_at": pa.array([10**12, 2], pa.timestamp("s"))}, "column 'sent_at'"),
+    ],
+)
+def test_a_column_that_says_something_impossible(tmp_path: Path, wrong: Row, said: str) -> None:
+    path = parquet(tmp_path / "a.parquet", **wrong)
+    message = refusal(path)
+    assert message.startswith(f"{path}: ")
+    assert said in message
+
+
+@pytest.mark.parametrize("write", WRITERS)
+@pytest.mark.parametrize("sent", ["b*0", "a  b", '"', "x" * 1000 + " "])
+def test_a_wrong_send_pattern(tmp_path: Path, write: Writer, sent: str) -> None:
+    path = write(tmp_path / "a", [GOOD[0] | {"sent": sent}])
+    assert refusal(path).startswith(f"{path}: an event at 'a': ")
+
+
+@pytest.mark.parametrize("write", WRITERS)
+def test_the_same_span_twice_is_one_event(tmp_path: Path, write: Writer) -> None:
+    counts = count(read_traces(write(tmp_path / "a", [*GOOD, GOOD[0], GOOD[1], GOOD[1]])))
+    assert (counts.events, counts.starts) == ({"a": 1, "b": 1}, {"a": 1})
+    (problem,) = counts.problems
+    assert (problem.number, problem.example) == (3, f"{tmp_path / 'a'}: trace 1, span 1")
+
+
+@pytest.mark.parametrize("write", WRITERS)
+def test_a_parent_that_never_appears(tmp_path: Path, write: Writer) -> None:
+    counts = count(read_traces(write(tmp_path / "a", [*GOOD, event(2, 2, "b", parent="a", parent_id=1)])))
+    assert (counts.events, counts.starts) == ({"a": 1, "b": 2}, {"a": 1})
+    (problem,) = counts.problems
+    assert "parent was not recorded" in problem.what
+    assert (problem.number, problem.example) == (1, f"{tmp_path / 'a'}: trace 2, span 2")
+
+
+@pytest.mark.parametrize("write", WRITERS)
+@pytest.mark.parametrize("length", [1, 2, 5, 64])
+def test_a_cycle_of_parents(tmp_path: Path, write: Writer, length: int) -> None:
+    ring = [event(7, k, "a", parent="a", parent_id=(k + 1) % length) for k in range(length)]
+    tail = event(7, length, "b", parent="a", parent_id=0)
+    message = refusal(write(tmp_path / "a", [*GOOD, tail, *ring]))
+    assert f"trace 7, span {length}: this event is among its own ancestors ({length + 1} events" in message
+
+
+@pytest.mark.parametrize("write", WRITERS)
+def test_times_that_run_backwards_change_no_count(tmp_path: Path, write: Writer) -> None:
+    late = [row | {"sent_at": 30, "started_at": 20, "ended_at": 10} for row in GOOD]
+    counts = count(read_traces(write(tmp_path / "a", late)))
+    assert counts.table == count(read_traces(write(tmp_path / "b", GOOD))).table
+    assert [(p.what.split()[2], p.number) for p in counts.problems] == [("started_at", 2), ("ended_at", 2)]
+
+
+@pytest.mark.parametrize("write", WRITERS)
+def test_nodes_that_the_graph_lacks(tmp_path: Path, write: Writer) -> None:
+    graph = parse_graph("a -> c")
+    counts = count(read_traces(write(tmp_path / "a", GOOD)), graph)
+    assert counts.undeclared == {("a", "b"): 1}
+    chain = estimate(counts, graph)
+    assert chain.names == ("a", "c", "b")
+    assert chain.P.toarray()[0].tolist() == [0.0, 0.5, 0.5]
+
+
+@pytest.mark.parametrize("write", WRITERS)
+def test_unicode_names_and_a_name_of_ten_megabytes(tmp_path: Path, write: Writer) -> None:
+    long = "n" * 10_000_000
+    rows = [event(1, 1, "заказ", sent='"😀 né"'), event(1, 2, "😀 né", parent="заказ", parent_id=1, sent=long)]
+    path = write(tmp_path / "a", [*rows, event(1, 3, long, parent="😀 né", parent_id=2)])
+    assert count(read_traces(path)).messages == {("заказ", "😀 né"): 1, ("😀 né", long): 1}
+    write(path, [event(1, 1, long, sent=long + " ")])
+    refusal(path)
+
+
+def test_a_broken_row_with_a_name_of_ten_megabytes(tmp_path: Path) -> None:
+    long = "n" * 10_000_000
+    for wrong in ({"status": long}, {"span_id": long}, {"sent_at": long}, {"key": [long]}):
+        refusal(write_json_lines(tmp_path / "a.jsonl", [GOOD[0] | wrong]))
+    refusal(parquet(tmp_path / "a.parquet", status=["ok", long]))
+    refusal(parquet(tmp_path / "a.parquet", sent_at=["2024-01-01T00:00:00Z", long]))
+
+
+def test_parquet_of_other_programs(tmp_path: Path) -> None:
+    naive = pa.array([1_000_000, None], pa.timestamp("us"))
+    zoned = pa.array([3_600_000, None], pa.timestamp("ms", "Europe/Berlin"))
+    ids = {"trace_id": ["t", "t"], "span_id": ["1", "2"], "parent_id": pa.array([None, "1"], pa.large_string())}
+    path = parquet(
+        tmp_path / "a.parquet", **ids, name=pa.array(["a", "b"]).dictionary_encode(), sent_at=naive, ended_at=zoned
+    )
+    frame = read_traces(path).frame()
+    assert frame["sent_at"][0].isoformat() == "1970-01-01T00:00:01+00:00"
+    assert frame["ended_at"][0].isoformat() == "1970-01-01T01:00:00+00:00"
+    assert frame["status"].tolist() == ["ok", "ok"]
+    assert frame["parent_id"].tolist()[1] == "1"
+    assert count(read_traces(path)).starts == {"a": 1}
+    assert count(read_traces(parquet(path, parent_id=pa.nulls(2), parent=pa.nulls(2)))).starts == {"a": 1, "b": 1}
+    assert count(read_traces(parquet(path, name=[1, 2]))).events == {"1": 1, "2": 1}
+
+
+def test_ids_keep_all_their_digits(tmp_path: Path) -> None:
+    high = 2**64 - 1
+    rows = [event(high, high - 1, "a", sent="b"), event(high, high, "b", parent="a", parent_id=high - 1)]
+    for write in WRITERS:
+        frame = read_traces(write(tmp_path / "a", rows)).frame()
+        assert frame["trace_id"].tolist() == [high, high]
+        assert frame["parent_id"][1] == high - 1
+
+
+def test_times_in_every_form(tmp_path: Path) -> None:
+    forms: list[object] = ["2024-05-01T10:00:00Z", "2024-05-01T12:00:00.000000+02:00", 1_714_557_600_000_000_000, None]
+    rows = [event(1, k, "a", sent_at=form) for k, form in enumerate(forms)]
+    times = read_traces(write_json_lines(tmp_path / "a.jsonl", rows)).frame()["sent_at"]
+    assert times.nunique() == 1
+    assert times.isna().tolist() == [False, False, False, True]
+
+
+def test_files_globs_and_directories_are_found_in_order(tmp_path: Path) -> None:
+    (tmp_path / "more").mkdir()
+    for name in ("b.jsonl", "a.jsonl", "more/c.ndjson", ".hidden.jsonl", "notes.txt"):
+        write_json_lines(tmp_path / name, GOOD)
+    segments = tmp_path / "run.parquet"
+    segments.mkdir()
+    for number, row in enumerate(GOOD):
+        write_parquet(segments / f"part-{number:06d}.parquet", [row])
+    (segments / ".part-000002.parquet").write_bytes(b"PAR1")
+    found = [Path(file.origin).name for file in read_traces(tmp_path).files]
+    assert found == ["a.jsonl", "b.jsonl", "c.ndjson", "run.parquet"]
+    assert [Path(file.origin).name for file in read_traces(f"{tmp_path}/*.jsonl").files] == ["a.jsonl", "b.jsonl"]
+    counts = count(read_traces(segments))
+    assert (counts.table, counts.files, counts.problems) == ({("a", "b"): 1, ("b", ""): 1}, (str(segments),), ())
+
+
+def test_segments_with_ids_of_two_kinds(tmp_path: Path) -> None:
+    write_parquet(tmp_path / "part-000000.parquet", GOOD)
+    write_parquet(tmp_path / "part-000001.parquet", [event("x", "y", "a")])
+    assert refusal(tmp_path).startswith(f"{tmp_path}/part-000001.parquet: its ids are string")
+
+
+def test_files_with_ids_of_two_kinds(tmp_path: Path) -> None:
+    one = write_parquet(tmp_path / "a.parquet", GOOD)
+    two = write_json_lines(tmp_path / "b.jsonl", [event("x", "y", "a")])
+    assert read_traces(one, two).frame()["trace_id"].tolist() == ["1", "1", "x"]
+    assert count(read_traces(one, two)).starts == {"a": 2}
+
+
+def test_standard_input(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = write_parquet(tmp_path / "a.parquet", GOOD).read_bytes()
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(data)))
+    counts = count(read_traces("-"))
+    assert (counts.files, counts.runs) == (("<stdin>",), 1)
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"")))
+    assert refusal("-") == "<stdin> is empty: no trace was recorded in it"
+
+
+def test_a_trace_without_rows(tmp_path: Path) -> None:
+    counts = count(read_traces(write_parquet(tmp_path / "a.parquet", [])))
+    assert (counts.table, counts.runs, counts.problems) == ({}, 0, ())
+    assert read_traces(tmp_path / "a.parquet").frame().empty
+
+
+@given(forests())
+def test_what_is_recorded_reads_back(tmp_path: Path, rows: list[Row]) -> None:
+    texts = any(isinstance(row["trace_id"], str) for row in rows)
+    batch = pa.RecordBatch.from_pylist(rows, schema(pa.string() if texts else pa.uint64()))
+    for name in ("t.parquet", "t.jsonl"):
+        with open_writer(tmp_path / name, overwrite=True) as writer:
+            writer.write(batch)
+        if not rows:
+            continue
+        read = pa.Table.from_batches(list(read_traces(tmp_path / name).batches()))
+        assert read.to_pylist() == pa.Table.from_batches([batch]).to_pylist()
+        assert len(read_traces(tmp_path / name).frame()) == len(rows)
+
+
+def test_many_rows_come_in_batches_with_their_row_numbers(tmp_path: Path) -> None:
+    n = 70_000
+    none, ids = pa.nulls(n), pa.array(np.arange(n))
+    sent = pa.array([""] * (n - 1) + [None])
+    table = columns(trace_id=ids, span_id=ids, parent_id=none, parent=none, name=["a"] * n, sent=sent)
+    pq.write_table(table, tmp_path / "a.parquet", row_group_size=1000)
+    assert f"row {n} has no sent" in refusal(tmp_path / "a.parquet")
+    rows = [event(k, 0, "a") for k in range(n)]
+    path = write_json_lines(tmp_path / "a.jsonl", rows)
+    assert count(read_traces(path)).events == {"a": n}
