@@ -14,7 +14,7 @@ $(VENV)/.ready: pyproject.toml constraints.txt
 
 demo: $(VENV)/.ready
 	@mkdir -p out
-	$(BIN)/flowstat run data/orders.graph --runs 10000 --seed 7 -o out/orders.parquet
+	$(BIN)/flowstat run data/orders.graph --runs 10000 --seed 7 -o out/orders.parquet --overwrite
 	$(BIN)/flowstat cycles data/orders.graph -t out/orders.parquet
 	$(BIN)/flowstat report data/orders.graph -t out/orders.parquet -o out/orders.html
 
@@ -28,6 +28,14 @@ lint: $(VENV)/.ready
 
 benchmark: $(VENV)/.ready
 	$(BIN)/python -m tests.benchmarks
+
+# Records the traces of data/ again: the same bytes. The storm is stopped at its bound, with exit code 1.
+data: $(VENV)/.ready
+	$(BIN)/flowstat run data/orders.graph --runs 2000 --seed 7 -o data/orders.parquet --overwrite
+	$(BIN)/flowstat run data/jobs.graph --runs 2000 --seed 7 -o data/jobs.parquet --overwrite
+	$(BIN)/flowstat run data/mesh.graph --runs 1000 --seed 7 -o data/mesh.parquet --overwrite
+	$(BIN)/flowstat run data/mesh.graph --input data/mesh_storm.jsonl --max-queue 300 --seed 20 \
+		-o data/mesh_storm.parquet --overwrite; test $$? -eq 1
 
 clean:
 	rm -rf $(VENV) out build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -15,6 +15,9 @@ Row = dict[str, Any]
 """One line of a result: column name -> plain Python value."""
 
 
+LONGEST = 200
+"""A text is cut in a table beyond this; `rows`, JSON and CSV have all of it."""
+
 WIDEST = 60
 """How wide a column of plain text is made; a longer text stands out of it."""
 
@@ -85,7 +88,7 @@ class Result:
 
 
 def cell(value: object) -> str:
-    """Return a value as a person reads it in a table: four digits, lists joined, nothing for None."""
+    """Return a value as a person reads it in a table: four digits, lists joined, nothing for None, no endless text."""
     if value is None:
         return ""
     if isinstance(value, bool):
@@ -94,7 +97,8 @@ def cell(value: object) -> str:
         return number(value)
     if isinstance(value, (list, tuple)):
         return ", ".join(cell(v) for v in value)
-    return str(value)
+    text = str(value)
+    return text if len(text) <= LONGEST else f"{text[: LONGEST - 3]}..."
 
 
 def number(value: float) -> str:

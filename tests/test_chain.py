@@ -234,3 +234,8 @@ def test_the_chain_as_a_networkx_graph() -> None:
     graph = estimate(Counts({("a", "b"): 1, ("a", ""): 1}, {"a": 2})).to_networkx()
     assert dict(graph.nodes(data=True)) == {"a": {"stop": 0.5, "start": 1.0}, "b": {"stop": 1.0, "start": 0.0}}
     assert list(graph.edges(data=True)) == [("a", "b", {"share": 0.5})]
+
+
+def test_the_name_of_the_end_is_taken():
+    with pytest.raises(ChainError, match=r"\(end\)"):
+        Chain.from_matrix([[1.0]], ["(end)"])

@@ -93,6 +93,21 @@ def test_the_command_and_the_module_are_one() -> None:
     assert "Usage: " in done.stdout
 
 
+PUBLIC = {
+    *("parse_graph", "read_graph", "format_graph", "Graph", "Arrow", "Component", "Route"),
+    *("read_traces", "Traces", "open_writer"),
+    *("count", "Counts", "estimate", "Chain"),
+    *("classes", "absorption", "visits", "shares", "loops", "cycles", "flows"),
+    *("draw", "report"),
+    *("App", "on", "load_behaviours", "Limits"),
+    *("FlowstatError", "GraphError", "TraceError", "ChainError", "AnalysisError", "RunError", "OutputError"),
+}
+
+
+def test_the_public_names_are_these() -> None:
+    assert set(flowstat.__all__) == PUBLIC
+
+
 def test_every_public_name_is_there() -> None:
     assert all(getattr(flowstat, name) is not None for name in flowstat.__all__)
     assert set(flowstat.__all__) <= set(dir(flowstat))

@@ -47,8 +47,12 @@ class Absorption(Result):
         """Say how long a run is."""
         if isinf(self.events):
             trapped = sum(o.probability for o in self.outcomes if o.kind == "trap")
-            return (f"A lineage never ends with probability {number(trapped)}: its expected number of events is infinite.",)
-        return (f"A lineage has {number(self.events)} events on average (standard deviation {number(self.events_sd)}).",)
+            return (
+                f"A lineage never ends with probability {number(trapped)}: its expected number of events is infinite.",
+            )
+        return (
+            f"A lineage has {number(self.events)} events on average (standard deviation {number(self.events_sd)}).",
+        )
 
 
 @dataclass(frozen=True)
@@ -99,8 +103,10 @@ def absorption(chain: Chain, start: Start = None) -> Absorption:
     Notes
     -----
     With Q on transient states and N = (I - Q)^-1: outcome chances are `alpha N diag(stop)` and the inflow
-    of closed classes; the number of events T has `E T = alpha N 1` and `E T^2 = alpha (2N - I) N 1`.
-    Source: Kemeny and Snell, Finite Markov Chains (1960), theorems 3.3.5 and 3.3.7. Cost: see `solve`.
+    of closed classes (Kemeny and Snell, Finite Markov Chains (1960), theorems 3.3.5 and 3.3.7). The number of events
+    T has the mean `m = N 1` from each node; its variance adds up what each step changes in the expectation,
+    `sum v_i p_ij (1 + m_j - m_i)^2` with m = 0 at the end, and `sum alpha_i (m_i - E T)^2` (orthogonal increments
+    of the martingale `t + m(X_t)`; Norris, Markov Chains (1997), section 4.1). Cost: see `solve`.
 
     Examples
     --------
@@ -112,12 +118,12 @@ def absorption(chain: Chain, start: Start = None) -> Absorption:
     solver = Solver(chain.P, chain.stop)
     v, inflow = solver.visits(law)
     outcomes = [
-        Outcome(chain.names[i], "stop", float(v[i] * chain.stop[i]), (chain.names[i],))
+        Outcome(chain.names[i], "stop", min(1.0, float(v[i] * chain.stop[i])), (chain.names[i],))
         for i in np.flatnonzero((chain.stop > 0) & (v > 0))
     ]
     trapped = False
     for states in solver.closed:
-        chance = float(inflow[states].sum())
+        chance = min(1.0, float(inflow[states].sum()))
         if chance > 0:
             trapped = True
             nodes = tuple(chain.names[i] for i in states)
@@ -126,10 +132,17 @@ def absorption(chain: Chain, start: Start = None) -> Absorption:
     outcomes.sort(key=lambda o: (-o.probability, o.nodes))
     if trapped:
         return Absorption(tuple(outcomes), inf, inf)
-    mean_from = solver.backward(np.ones(solver.n))
     mean = float(v.sum())
-    square = float(law @ (2 * solver.backward(mean_from) - mean_from))
-    return Absorption(tuple(outcomes), mean, sqrt(max(0.0, square - mean * mean)))
+    left = solver.backward(np.ones(solver.n))
+    rows, columns, values = chain.arrows()
+    # Nodes that no run comes to may lead to traps, from where nothing is expected. In units of the longest
+    # expectation no square overflows.
+    left[v == 0] = 0.0
+    unit = float(left.max())
+    changes = (1 + (left[columns] - left[rows])) / unit
+    spread = (v[rows] * values) @ changes**2 + (v * chain.stop) @ ((1 - left) / unit) ** 2
+    spread += law @ ((left - mean) / unit) ** 2
+    return Absorption(tuple(outcomes), mean, unit * sqrt(spread))
 
 
 def visits(chain: Chain, start: Start = None) -> Visits:
@@ -161,6 +174,6 @@ def visits(chain: Chain, start: Start = None) -> Visits:
     reached[finite] = np.minimum(v[finite] * gaps[finite], 1.0)
     for states in solver.closed:
         # Whoever enters an irreducible closed class comes to each of its states.
-        reached[states] = inflow[states].sum()
+        reached[states] = min(1.0, inflow[states].sum())
     found = zip(chain.names, v.tolist(), reached.tolist(), (1 - gaps).tolist(), strict=True)
     return Visits(tuple(NodeVisits(*row) for row in found))

@@ -10,7 +10,7 @@ import numpy as np
 from scipy import sparse
 
 from flowstat.analyze.solve import Index, Solver
-from flowstat.estimate.chain import Chain
+from flowstat.estimate.chain import Chain, Start, start_law
 from flowstat.results import Result, Row
 
 __all__ = ["Classes", "CommunicatingClass", "classes"]
@@ -46,13 +46,25 @@ class Classes(Result):
         ]
 
 
-def classes(chain: Chain) -> Classes:
+def classes(chain: Chain, start: Start = None) -> Classes:
     """Find the communicating classes of a chain.
+
+    Parameters
+    ----------
+    chain
+        A chain.
+    start
+        A node or a law over nodes; the chain's start law if not given.
 
     Returns
     -------
     Classes
-        In topological order, with kind, period and whether a run from the start law can reach them.
+        In topological order, with kind, period and whether a run from the start can reach them.
+
+    Raises
+    ------
+    ChainError
+        If the start is no law over the nodes.
 
     Notes
     -----
@@ -65,7 +77,7 @@ def classes(chain: Chain) -> Classes:
     [(('a', 'b'), 'transient', 2), (('done',), 'closed', 1)]
     """
     solver = Solver(chain.P, chain.stop)
-    reached = chain.start > 0
+    reached = start_law(chain, start) > 0
     found = []
     for part in solver.classes:
         if reached[part.states].any():

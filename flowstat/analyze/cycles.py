@@ -17,7 +17,7 @@ from flowstat.results import Result, Row, number
 __all__ = ["Cycle", "Cycles", "cycles"]
 
 BUDGET = 1_000_000
-"""Steps of the search before it stops and says so."""
+"""Arrows that the search follows before it stops and says so."""
 
 TIE = 1e-9
 """Cycles whose -log probability differs by less are put in order by length and names."""
@@ -85,7 +85,7 @@ class Cycles(Result):
         if self.covered is not None:
             notes.append(f"The listed cycles carry {number(100 * self.covered)}% of all events.")
         if self.more:
-            notes.append("There are more cycles, all less probable: raise top to see them.")
+            notes.append("There are more cycles, none more probable: raise top to see them.")
         if not self.complete:
             notes.append("The search stopped at its bound: a cycle as probable as the last ones may be missing.")
         return tuple(notes)
@@ -134,11 +134,11 @@ def cycles(chain: Chain, top: int = 20, start: Start = None, max_length: int | N
     found = []
     for path in paths:
         closing = [*path[1:], path[0]]
-        p = prod(float(chain.P[i, j]) for i, j in zip(path, closing, strict=True))
+        # Sorted, so that rounding does not depend on the chain's order.
+        p = prod(sorted(float(chain.P[i, j]) for i, j in zip(path, closing, strict=True)))
         names = tuple(chain.names[i] for i in path)
         keys = tuple("|".join(chain.keys(chain.names[i], chain.names[j])) for i, j in zip(path, closing, strict=True))
         found.append(Cycle(names, keys, p, _traversals(solver, inflow, np.array(path), p)))
-    found.sort(key=lambda c: (-c.probability, len(c.nodes), _rotated(c.nodes)))
     events = float(v.sum())
     covered = None if isinf(events) else sum(c.traversals * len(c.nodes) for c in found) / events
     return Cycles(tuple(found), covered, more, complete)
@@ -176,12 +176,12 @@ def _search(chain: Chain, solver: Solver, top: int, max_length: int | None) -> t
             break
         if len(done) > top and bound > done[top][0] + TIE:
             break
-        steps += 1
-        if steps > BUDGET:
-            return _best(chain, done, top), True, False
         if length == -1:
             done.append((bound, path))
             continue
+        steps += len(arrows[path[-1]])
+        if steps > BUDGET:
+            return _best(chain, done, top), True, False
         root = path[0]
         if length == 0:
             back = bounds[root] = _ways_back(arrows, classes[root], root)

@@ -8,7 +8,7 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
-from flowstat.analyze.solve import Solver, Vector, eliminate
+from flowstat.analyze.solve import Solver, Vector, divisor, eliminate
 from flowstat.errors import AnalysisError
 from flowstat.estimate.chain import Chain, Start, start_law
 from flowstat.results import Result, Row, number
@@ -123,6 +123,11 @@ def flows(chain: Chain, top: int = 10, start: Start = None) -> Flows:
     return Flows(tuple(done), min(1.0, sum(f.probability for f in done)), complete)
 
 
+def _rank(probability: float) -> float:
+    """Return what flows are ordered by: equal products that differ in their last digits are equal."""
+    return -float(f"{probability:.12e}")
+
+
 class _Search:
     def __init__(self, chain: Chain, law: Vector) -> None:
         self.chain = chain
@@ -137,15 +142,16 @@ class _Search:
             )
 
     def run(self, top: int) -> tuple[list[Flow], bool]:
-        # Heap entries: (-probability, order, path, weight, finished flow). Finished ones come first on ties.
+        # Heap entries: (rank, order, names, path, weight, finished flow). Finished ones come first on ties; a path
+        # ends with the next node, or with -1 - the number of a trap, so that no two entries are equal.
         heap: list[tuple[float, int, tuple[str, ...], tuple[int, ...], float, Flow | None]] = []
-        for i in np.flatnonzero(self.law).tolist():
-            name = self.chain.names[i]
-            if self.trap[i] >= 0:
-                flow = Flow((), self.traps[self.trap[i]], "trap", float(self.law[i]))
-                heappush(heap, (-flow.probability, 0, (flow.outcome,), (), 0.0, flow))
-            else:
-                heappush(heap, (-float(self.law[i]), 1, (name,), (i,), float(self.law[i]), None))
+        within = self.trap >= 0
+        for trap, p in enumerate(np.bincount(self.trap[within], self.law[within], len(self.traps)).tolist()):
+            if p > 0:
+                flow = Flow((), self.traps[trap], "trap", p)
+                heappush(heap, (_rank(p), 0, (flow.outcome,), (-1 - trap,), 0.0, flow))
+        for i in np.flatnonzero((self.law > 0) & ~within).tolist():
+            heappush(heap, (_rank(self.law[i]), 1, (self.chain.names[i],), (i,), float(self.law[i]), None))
         done: list[Flow] = []
         steps = 0
         while heap and len(done) < top:
@@ -157,23 +163,11 @@ class _Search:
             if steps > BUDGET:
                 return done, False
             for probability, target, onward, finished in self.extend(path, weight):
-                if probability <= 0:
-                    continue
-                if finished is not None:
-                    heappush(heap, (-probability, 0, (*names, finished.outcome), path, 0.0, finished))
-                else:
-                    more = (*names, self.chain.names[target])
-                    heappush(heap, (-probability, 1, more, (*path, target), onward, None))
-        return self._merged(done), True
-
-    def _merged(self, done: list[Flow]) -> list[Flow]:
-        """Runs that start inside one trap at several nodes are one flow."""
-        merged: dict[tuple[tuple[str, ...], str], Flow] = {}
-        for f in done:
-            known = merged.get((f.nodes, f.outcome))
-            more = known.probability if known else 0.0
-            merged[f.nodes, f.outcome] = Flow(f.nodes, f.outcome, f.kind, f.probability + more)
-        return sorted(merged.values(), key=lambda f: (-f.probability, f.nodes, f.outcome))
+                if probability > 0:
+                    name = finished.outcome if finished else self.chain.names[target]
+                    order = 0 if finished else 1
+                    heappush(heap, (_rank(probability), order, (*names, name), (*path, target), onward, finished))
+        return sorted(done, key=lambda f: (_rank(f.probability), f.nodes, f.outcome)), True
 
     def extend(self, path: tuple[int, ...], weight: float) -> list[tuple[float, int, float, Flow | None]]:
         """Return what may follow a prefix, each with its exact probability.
@@ -202,12 +196,12 @@ class _Search:
             ends = dict(zip(free.tolist(), both[:, 0].tolist(), strict=True))
             escapes = dict(zip(free.tolist(), both[:, 1].tolist(), strict=True))
             never += sum(share * escapes[j] for j, share in onward if j in escapes)
-        visits = weight / never
+        visits = weight / divisor(never)
         names = tuple(chain.names[i] for i in path)
         found: list[tuple[float, int, float, Flow | None]] = []
         if chain.stop[at] > 0:
             p = visits * float(chain.stop[at])
-            found.append((p, -1, 0.0, Flow(names, names[-1], "stop", p)))
+            found.append((p, at, 0.0, Flow(names, names[-1], "stop", p)))
         trapped: dict[int, float] = {}
         for j, share in onward:
             if self.trap[j] >= 0:
@@ -215,5 +209,5 @@ class _Search:
             elif j not in passed:
                 found.append((visits * share * ends.get(j, 1.0), j, visits * share, None))
         for trap, p in trapped.items():
-            found.append((p, -1, 0.0, Flow(names, self.traps[trap], "trap", p)))
+            found.append((p, -1 - trap, 0.0, Flow(names, self.traps[trap], "trap", p)))
         return found

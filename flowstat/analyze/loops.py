@@ -15,6 +15,9 @@ from flowstat.results import Result, Row
 
 __all__ = ["Exit", "Loop", "Loops", "loops"]
 
+TIE = 1e-9
+"""Entries whose flows differ by less, relatively, are equally used."""
+
 LARGEST = 3000
 """Loops of more nodes are refused: their elimination is dense."""
 
@@ -39,7 +42,8 @@ class Loop:
     kind
         `self`: the node sends to itself; `chain`: it leads back through other nodes.
     header
-        The node whose returns are counted as rounds: the entry that most runs come in by.
+        The node whose returns are counted as rounds: the entry that most runs come in by, the
+        alphabetically first of equals.
     entries
         Nodes where runs come in, most used first.
     keys
@@ -186,7 +190,7 @@ class _Forest:
         self.weight = self.v.copy()
         trapped = 0.0
         for states in self.solver.closed:
-            chance = self.inflow[states].sum()
+            chance = float(self.inflow[states].sum())
             if chance > 0:
                 # Long-run law: what a trapped run's events look like.
                 trapped += chance
@@ -223,7 +227,9 @@ class _Forest:
         inside = np.zeros(self.solver.n, bool)
         inside[states] = True
         incoming = self.incoming(states, inside, depth)
-        header = int(states[np.argmax(incoming)])
+        # Equal flows differ in their last digits; by name, the choice does not depend on the chain's order.
+        most = states[incoming >= incoming.max() * (1 - TIE)]
+        header = min(most.tolist(), key=chain.names.__getitem__)
         ordered = np.concatenate([[header], states[states != header]])
         flow = dict(zip(states.tolist(), incoming.tolist(), strict=True))
         entry_flow = np.array([flow[i] for i in ordered.tolist()])
@@ -287,7 +293,7 @@ class _Forest:
     def reach_header(self, header: int, gap: float) -> float:
         part = self.solver.classes[int(self.solver.label[header])]
         if part.closed:
-            return float(self.inflow[part.states].sum())
+            return min(1.0, float(self.inflow[part.states].sum()))
         return min(1.0, float(self.v[header]) * gap)
 
     def reached(self, ordered: Index, entry_flow: Vector, depth: int, reach_header: float, inside: np.ndarray) -> float:

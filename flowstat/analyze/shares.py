@@ -83,18 +83,21 @@ def shares(chain: Chain, level: float = 0.95) -> Shares:
         raise AnalysisError(f"a level is between 0 and 1, not {level}")
     counts, graph = chain.counts, chain.graph
     events = dict(counts.events) if counts is not None else {}
-    moments: dict[tuple[str, str], tuple[float, float]] = {}
+    # The end is None here: a node may be called "(end)".
+    moments: dict[tuple[str, str | None], tuple[float, float]] = {}
     for (node, sent), n in counts.table.items() if counts is not None else ():
         targets = parse_pattern(sent)
         size = sum(times for _, times in targets)
-        for target, times in targets or ((END, 1),):
+        for target, times in targets or ((None, 1),):
             f = times / max(size, 1)
             first, second = moments.get((node, target), (0.0, 0.0))
             moments[node, target] = (first + n * f, second + n * f * f)
     rows, columns, values = chain.arrows()
-    pairs = [(chain.names[i], chain.names[j], float(p)) for i, j, p in zip(rows, columns, values, strict=True)]
-    pairs += [(name, END, float(p)) for name, p in zip(chain.names, chain.stop, strict=True) if p > 0]
-    pairs.sort(key=lambda pair: (chain.index[pair[0]], chain.index.get(pair[1], len(chain.names))))
+    pairs: list[tuple[str, str | None, float]] = [
+        (chain.names[i], chain.names[j], float(p)) for i, j, p in zip(rows, columns, values, strict=True)
+    ]
+    pairs += [(name, None, float(p)) for name, p in zip(chain.names, chain.stop, strict=True) if p > 0]
+    pairs.sort(key=lambda pair: (chain.index[pair[0]], len(chain.names) if pair[1] is None else chain.index[pair[1]]))
     known = set(graph.nodes) if graph is not None else set()
     found = []
     for source, target, share in pairs:
@@ -102,15 +105,15 @@ def shares(chain: Chain, level: float = 0.95) -> Shares:
         if counts is not None and events:
             n = events.get(source, 0)
             weight = n + (chain.prior if source in known else 0.0)
-            messages = counts.stops.get(source, 0) if target == END else counts.messages.get((source, target), 0)
+            messages = counts.stops.get(source, 0) if target is None else counts.messages.get((source, target), 0)
             if n and weight:
                 # The prior's patterns send one message, for which f^2 = f.
                 first, second = moments.get((source, target), (0.0, 0.0))
                 square = (second + max(0.0, share * weight - first)) / weight
                 low, high = _interval(share, (square - share * share) / (weight + 1), level)
-        key = () if target == END else chain.keys(source, target)
-        declared = target == END or graph is None or bool(key)
-        found.append(Share(source, key, target, share, low, high, messages, declared))
+        key = () if target is None else chain.keys(source, target)
+        declared = target is None or graph is None or bool(key)
+        found.append(Share(source, key, END if target is None else target, share, low, high, messages, declared))
     return Shares(tuple(found), level, bool(events))
 
 

@@ -21,15 +21,19 @@ from scipy.sparse import csgraph, linalg
 
 from flowstat.errors import AnalysisError
 
-__all__ = ["Eliminated", "Solver", "eliminate", "strong_classes"]
+__all__ = ["Eliminated", "Solver", "divisor", "eliminate", "strong_classes"]
 
 Vector = npt.NDArray[np.float64]
 Index = npt.NDArray[np.int64]
 
 DENSE = 1500
-"""Up to how many states a class is eliminated densely; larger ones go to sparse LU with a residual check."""
+"""Up to how many states a class is eliminated densely; larger ones go to sparse LU with a bound of its error."""
 
-RESIDUAL = 1e-9
+ACCURACY = 1e-6
+"""What sparse LU must reach, relative to the largest entry of its answer; else it says that it can't."""
+
+SMALLEST = 1e-290
+"""Smaller chances of leaving are refused: their reciprocals, or sums of these, are no floating-point numbers."""
 
 
 def strong_classes(P: sparse.csr_array) -> list[Index]:
@@ -113,13 +117,22 @@ def eliminate(A: Vector, leaving: Vector) -> Eliminated:
     n = len(out)
     pivots = np.zeros(n)
     for k in range(n - 1, 0, -1):
-        pivot = A[k, :k].sum() + out[k]
-        pivots[k] = pivot
+        pivot = pivots[k] = divisor(A[k, :k].sum() + out[k])
         A[:k, k] /= pivot
         A[:k, :k] += np.multiply.outer(A[:k, k], A[k, :k])
         out[:k] += A[:k, k] * out[k]
-    pivots[0] = out[0]
+    pivots[0] = divisor(out[0]) if leaving.any() else 0.0
     return Eliminated(pivots, float(A[0, 0]), A, A)
+
+
+def divisor(chance: float) -> float:
+    """Return a chance of leaving that is going to be divided by; raise AnalysisError if it is too small."""
+    if chance < SMALLEST:
+        raise AnalysisError(
+            f"some nodes are left with a chance below {SMALLEST:g}: that can't be told from never. "
+            "If they are meant to be a trap, set the shares that lead out of them to 0"
+        )
+    return chance
 
 
 @dataclass(frozen=True)
@@ -154,9 +167,11 @@ class Solver:
         self.exits = np.asarray(self.across.sum(axis=1)).ravel() + leaving
         off = np.where(self.rows != P.indices, P.data, 0.0)
         self.moving = np.bincount(self.rows, weights=off, minlength=self.n) + leaving
+        if self.moving.any():
+            divisor(self.moving[self.moving > 0].min())
         self.classes = [_Class(states, not self.exits[states].any()) for states in order]
         self._factors: dict[int, Eliminated] = {}
-        self._sparse: dict[tuple[int, bool], tuple[linalg.SuperLU, sparse.csc_array]] = {}
+        self._sparse: dict[tuple[int, bool], tuple[linalg.SuperLU, sparse.csc_array, float]] = {}
 
     @property
     def closed(self) -> list[Index]:
@@ -211,29 +226,37 @@ class Solver:
 
     def _solve(self, c: int, right: Vector, transposed: bool) -> Vector:
         states = self.classes[c].states
+        x: Vector
         if len(states) <= DENSE:
             factor = self._factors.get(c)
             if factor is None:
                 factor = self._factors[c] = eliminate(self.block(states), self.exits[states])
-            return factor.visits(right) if transposed else factor.backward(right)
-        lu, matrix = self._lu(c, transposed)
-        x: Vector = lu.solve(right)
-        x = x + lu.solve(right - matrix @ x)
-        size = np.abs(right).max() or 1.0
-        if not np.isfinite(x).all() or np.abs(right - matrix @ x).max() > RESIDUAL * size or (x < 0).any():
+            with np.errstate(over="ignore", invalid="ignore"):
+                x = factor.visits(right) if transposed else factor.backward(right)
+            if not np.isfinite(x).all():
+                raise AnalysisError(f"a class of {len(states)} nodes is too close to closed: its visits overflow")
+            return x
+        lu, matrix, largest = self._lu(c, transposed)
+        x = lu.solve(right)
+        x = np.maximum(x + lu.solve(right - matrix @ x), 0.0)
+        # The inverse has no negative entry: its largest row sum bounds what residual and rounding can change.
+        error = (np.abs(right - matrix @ x).max() + np.finfo(float).eps * x.max()) * largest
+        if not error <= ACCURACY * x.max():
             raise AnalysisError(
-                f"a class of {len(states)} nodes is too close to closed to be solved to {RESIDUAL:g} by sparse LU"
+                f"a class of {len(states)} nodes is too close to closed to be solved to {ACCURACY:g} by sparse LU"
             )
         return x
 
-    def _lu(self, c: int, transposed: bool) -> tuple[linalg.SuperLU, sparse.csc_array]:
+    def _lu(self, c: int, transposed: bool) -> tuple[linalg.SuperLU, sparse.csc_array, float]:
+        """Return the factors of a class's I - P, the matrix, and the largest row sum of its inverse."""
         if (c, transposed) not in self._sparse:
             states = self.classes[c].states
             block = sparse.csr_array(self.P[states][:, states])
             off = block - sparse.diags_array(block.diagonal())
             matrix = sparse.csc_array(sparse.diags_array(self.moving[states]) - off)
             matrix = sparse.csc_array(matrix.T) if transposed else matrix
-            self._sparse[c, transposed] = linalg.splu(matrix), matrix
+            lu = linalg.splu(matrix)
+            self._sparse[c, transposed] = lu, matrix, float(np.abs(lu.solve(np.ones(len(states)))).max())
         return self._sparse[c, transposed]
 
     def stationary(self, states: Index) -> Vector:
@@ -243,12 +266,15 @@ class Solver:
         A = self.block(states)
         n = len(states)
         for k in range(n - 1, 0, -1):
-            A[:k, k] /= A[k, :k].sum()
+            A[:k, k] /= divisor(A[k, :k].sum())
             A[:k, :k] += np.multiply.outer(A[:k, k], A[k, :k])
         law = np.zeros(n)
         law[0] = 1.0
-        for k in range(1, n):
-            law[k] = law[:k] @ A[:k, k]
+        with np.errstate(over="ignore", invalid="ignore"):
+            for k in range(1, n):
+                law[k] = law[:k] @ A[:k, k]
+        if not np.isfinite(law.sum()):
+            raise AnalysisError(f"the stationary law of a closed class of {n} nodes spans too many orders of magnitude")
         stationary: Vector = law / law.sum()
         return stationary
 

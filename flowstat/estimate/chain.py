@@ -67,6 +67,8 @@ class Chain:
         if len(self.index) != n:
             twice = next(name for k, name in enumerate(self.names) if self.index[name] != k)
             raise ChainError(f"the name {shown(twice)!r} is there twice")
+        if END in self.index:
+            raise ChainError(f"no node can be called {END!r}: that is where runs stop")
         for what, values in (("P", self.P.data), ("stop", self.stop), ("start", self.start)):
             if not (np.isfinite(values).all() and (values >= 0).all()):
                 raise ChainError(f"{what} has entries that are negative, infinite or no numbers")

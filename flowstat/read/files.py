@@ -10,6 +10,7 @@ from typing import Literal
 from flowstat.errors import GraphError
 from flowstat.read.graph import Graph
 from flowstat.read.native import format_native, parse_native
+from flowstat.read.words import shown
 
 __all__ = ["GraphFormat", "format_graph", "parse_graph", "read_graph"]
 
@@ -68,7 +69,7 @@ def read_graph(path: str | Path) -> Graph:
     GraphError
         If the file can't be read, is no text, holds no graph, or has mistakes.
     """
-    origin = "<stdin>" if str(path) == "-" else str(path)
+    origin = "<stdin>" if str(path) == "-" else shown(str(path), 200)
     try:
         data = sys.stdin.buffer.read() if str(path) == "-" else Path(path).read_bytes()
     except IsADirectoryError:

@@ -108,6 +108,8 @@ class Graph:
             elif share is not None and share != known:
                 raise GraphError(f"the arrow {written} has two shares: {known} and {share}")
         for component in components:
+            if component.node is None and not component.routes:
+                raise GraphError("a component needs a node to take messages from, or one to send them to")
             if component.node is not None:
                 order[component.node] = None
             order.update(dict.fromkeys(route.target for route in component.routes))

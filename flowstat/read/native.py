@@ -34,10 +34,10 @@ _skip = re.compile(r"(?:[^\S\n]+|\n[^\S\n]*#[^\n]*|\n|//[^\n]*)*")
 _first_comment = re.compile(r"[^\S\n]*#[^\n]*")
 _name = re.compile(rf"{_WORD_CHAR}+")
 _key = re.compile(rf"(?:{_WORD_CHAR}|/(?!/))+")
-_string = re.compile(r'"(?:[^"\\\n]|\\.)*"')
+_string = re.compile(r'"(?:[^"\\\n]++|\\.)*+"')
 _share = re.compile(_SHARE)
 # The end of a statement with a mistake in it; a quote that is not closed ends it with its line.
-_to_end = re.compile(r'(?:[^;"]|"(?:[^"\\\n]|\\.)*+")*+(?:;|"[^\n]*)?')
+_to_end = re.compile(r'(?:[^;"]++|"(?:[^"\\\n]++|\\.)*+")*+(?:;|"[^\n]*)?')
 _found = re.compile(r"\S{1,20}")
 # Most statements of a large file are one arrow between plain words: one match reads such a statement.
 # Whatever else there is, a comment or a mistake, stops the match and goes to the parser below.

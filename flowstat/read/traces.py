@@ -128,9 +128,9 @@ def _find(path: str) -> Iterator[TraceFile]:
         else:
             matches = []
     except (OSError, ValueError) as error:
-        raise TraceError(f"can't read the trace {path}: {error}") from None
+        raise TraceError(f"can't read the trace {shown(path, 200)}: {error}") from None
     if not matches:
-        raise TraceError(f"no such trace: {path}")
+        raise TraceError(f"no such trace: {shown(path, 200)}")
     for match in matches:
         place = Path(match)
         if not place.is_dir():

@@ -192,31 +192,30 @@ class Network:
 class _Context:
     """The `Context` of one node."""
 
-    __slots__ = ("_network", "emit", "node", "random")
+    __slots__ = ("_limit", "_network", "_node", "_outbox", "_routes", "node", "random")
 
     def __init__(self, node: Node, network: Network) -> None:
         self.node = node.name
         self.random = network.random
+        self._node = node
         self._network = network
-        routes, outbox, limit = node.routes, node.outbox, network.max_queue
-        put = outbox.append
-
-        # A closure over what it needs: emitting is the hot path of most behaviours.
-        def emit(body: object = None, key: str = "") -> None:
-            try:
-                route = routes[key]
-            except (KeyError, TypeError):
-                route = network.route(node, key)
-            if len(outbox) >= limit:
-                raise RunError(f"one event of {shown(node.name)} emits more than {limit:,} messages (max_queue)")
-            put((route, body))
-
-        self.emit = emit
+        self._routes = node.routes
+        self._outbox = node.outbox
+        self._limit = network.max_queue
 
     @property
     def now(self) -> int | None:
         clock = self._network.clock
         return None if clock is None else clock()
+
+    def emit(self, body: object = None, key: str = "") -> None:
+        try:
+            route = self._routes[key]
+        except (KeyError, TypeError):
+            route = self._network.route(self._node, key)
+        if len(self._outbox) >= self._limit:
+            raise RunError(f"one event of {shown(self.node)} emits more than {self._limit:,} messages (max_queue)")
+        self._outbox.append((route, body))
 
 
 def _checked(key: object) -> str:

@@ -6,6 +6,7 @@ import time
 from collections import deque
 from pathlib import Path
 from threading import Event
+from types import FunctionType
 
 import pykka
 
@@ -23,12 +24,18 @@ IN_FLIGHT = 1
 """Messages that circulate at once: one, so that each waits for the one before, as in the classic ring."""
 
 
-def behaviour(state, message, ctx):
+def template(state, message, ctx):
     ctx.emit(message.body, "go")
+
+
+def own_behaviour():
+    """The same behaviour with code of its own: the interpreter tunes code to the `ctx` that it meets."""
+    return FunctionType(template.__code__.replace(), globals())
 
 
 def looped(record=False, clock=None):
     app = App(parse_graph("".join(f"n{k}/go -> n{(k + 1) % NODES};" for k in range(NODES)) + "in -> n0"))
+    behaviour = own_behaviour()
     for k in range(NODES):
         app.on(f"n{k}")(behaviour)
 
@@ -74,6 +81,7 @@ class Same:
 
 def bare(context):
     queue = deque()
+    behaviour = own_behaviour()
     nodes = [(behaviour, None, context((k + 1) % NODES, queue.append)) for k in range(NODES)]
     queue.extend([(0, Message("n0", "go", 1, 1))] * IN_FLIGHT)
     take = queue.popleft
@@ -94,7 +102,7 @@ class Actor(pykka.ThreadingActor):
         self.left -= 1
         if not self.left:
             self.done.set()
-        behaviour(None, message, self)
+        template(None, message, self)
 
     def emit(self, body, key):
         self.target.tell(Message("", key, body, 1))

@@ -1,0 +1,239 @@
+import json
+from collections import Counter
+from fractions import Fraction
+from itertools import permutations
+from random import Random
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from flowstat.analyze import flows as module
+from flowstat.analyze.absorption import absorption
+from flowstat.analyze.flows import Flow, Flows, flows
+from flowstat.errors import AnalysisError, ChainError
+from flowstat.estimate.chain import END, Chain
+from tests.oracles import (
+    ERASED,
+    LETTERS,
+    Path,
+    chain_of,
+    chains,
+    erasure,
+    fundamental,
+    pit,
+    pit_runs,
+    relabelled,
+    share_agrees,
+    shop,
+    shop_runs,
+)
+
+ALL = 10**6
+Ended = tuple[Path, frozenset[str] | None]
+
+
+def ended(chain: Chain, flow: Flow) -> Ended:
+    """What a flow is: its nodes and its trap."""
+    traps = {o.outcome: frozenset(o.nodes) for o in absorption(chain).outcomes if o.kind == "trap"}
+    return flow.nodes, traps[flow.outcome] if flow.kind == "trap" else None
+
+
+def chances(chain: Chain, found: Flows) -> dict[Ended, float]:
+    return {ended(chain, f): f.probability for f in found.flows}
+
+
+@pytest.mark.parametrize("p", [Fraction(1, 8), Fraction(1, 2), Fraction(7, 8)])
+def test_a_retry_loop_leaves_no_trace(p: Fraction) -> None:
+    chain = chain_of({"try": {"try": p, "ok": (1 - p) * Fraction(3, 4), "bad": (1 - p) / 4}, "ok": {}, "bad": {}})
+    found = flows(chain)
+    assert [(f.name, f.outcome, f.kind) for f in found.flows] == [
+        ("try -> ok", "ok", "stop"),
+        ("try -> bad", "bad", "stop"),
+    ]
+    assert [f.probability for f in found.flows] == pytest.approx([0.75, 0.25], rel=1e-14)
+    assert [row["covered"] for row in found.rows()] == pytest.approx([0.75, 1])
+    assert (found.covered, found.complete) == (pytest.approx(1), True)
+
+
+def test_gamblers_ruin() -> None:
+    """On a line only one simple path leads to each end: the flows of a fair game of 4 from 1 are 3/4 and 1/4."""
+    chain = chain_of(
+        {"0": {}, "1": {"0": 0.5, "2": 0.5}, "2": {"1": 0.5, "3": 0.5}, "3": {"2": 0.5, "4": 0.5}, "4": {}}
+    )
+    found = flows(chain, start="1")
+    assert [f.name for f in found.flows] == ["1 -> 0", "1 -> 2 -> 3 -> 4"]
+    assert [f.probability for f in found.flows] == pytest.approx([0.75, 0.25], rel=1e-14)
+
+
+def test_a_nest_of_two_loops() -> None:
+    """plan -> work; work -> work 1/4, plan 1/8, done 1/2, and stops with 1/8: 4 of 5 runs are done."""
+    chain = chain_of({"plan": {"work": 1}, "work": {"work": 0.25, "plan": 0.125, "done": 0.5}, "done": {}}, "plan")
+    found = flows(chain)
+    assert [(f.name, f.probability) for f in found.flows] == [
+        ("plan -> work -> done", pytest.approx(0.8)),
+        ("plan -> work", pytest.approx(0.2)),
+    ]
+
+
+def test_an_irreducible_loop() -> None:
+    """x <-> y, entered at either; x leaves with 1/2, y with 1/3; 3/2 rounds from each. From x: 3/4 stop there,
+    else y at last: 1/4. From y: 1/2 of both, times the starts 3/5 and 2/5."""
+    chain = chain_of({"x": {"y": Fraction(1, 2)}, "y": {"x": Fraction(2, 3)}}, {"x": 0.6, "y": 0.4})
+    expected = {("x",): 0.6 * 3 / 4, ("x", "y"): 0.6 / 4, ("y",): 0.4 / 2, ("y", "x"): 0.4 / 2}
+    assert {f.nodes: f.probability for f in flows(chain).flows} == pytest.approx(expected)
+    assert [f.nodes for f in flows(chain, 2).flows] == [("x",), ("y",)]
+    with pytest.raises(ChainError, match="no node is called"):
+        flows(chain, start="nobody")
+
+
+def test_traps() -> None:
+    """Runs that start inside a trap, at whatever node, are one flow without nodes."""
+    chain = chain_of({"a": {"p": 0.25, "q": 0.25, "z": 0.5}, "p": {"q": 1}, "q": {"p": 1}, "z": {"z": 1}, "b": {}})
+    law = {"a": 0.25, "p": 0.2, "q": 0.2, "b": 0.35}
+    found = flows(chain, start=law)
+    assert [(f.nodes, f.outcome, f.kind, f.probability) for f in found.flows] == [
+        ((), "{p, q}", "trap", 0.4),
+        (("b",), "b", "stop", 0.35),
+        (("a",), "z", "trap", 0.125),
+        (("a",), "{p, q}", "trap", 0.125),
+    ]
+    assert [f.name for f in found.flows] == ["{p, q}", "b", "a -> z", "a -> {p, q}"]
+    assert [f.outcome for f in flows(chain, 1, law).flows] == ["{p, q}"]
+
+
+def test_a_trap_and_a_node_of_one_name() -> None:
+    chain = chain_of(
+        {"a": {"b": 0.25, "c": 0.25, "{b, c}": 0.5}, "b": {"c": 1}, "c": {"b": 1}, "{b, c}": {"{b, c}": 1}}, "a"
+    )
+    assert [(f.outcome, f.probability) for f in flows(chain).flows] == [("{b, c}", 0.5)] * 2
+
+
+@pytest.mark.parametrize("row", [{}, {"a": 0.5}, {"a": 1}])
+def test_a_chain_of_one_state(row: dict[str, float]) -> None:
+    [flow] = flows(chain_of({"a": row})).flows
+    assert (flow.name, flow.outcome, flow.probability) == ("a", "a", 1)
+
+
+def test_exits_that_one_minus_a_sum_would_lose() -> None:
+    chain = chain_of({"a": {"b": 1 - 3e-13, END: 3e-13}, "b": {"a": 1 - 1e-13, END: 1e-13}}, "a")
+    assert [f.probability for f in flows(chain).flows] == pytest.approx([0.75, 0.25], rel=1e-12)
+    chain = chain_of({"a": {"a": 1.0, "b": 1e-17, "c": 3e-17, END: 0}, "b": {}, "c": {}})
+    assert [(f.name, f.probability) for f in flows(chain).flows] == [
+        ("a -> c", pytest.approx(0.75)),
+        ("a -> b", pytest.approx(0.25)),
+    ]
+
+
+def test_chances_that_no_number_holds_are_refused() -> None:
+    far = {"a": {"b": 1.0}, "b": {"a": 1.0, "c": 1e-200}, "c": {"b": 1.0, "d": 1e-200}, "d": {}}
+    with pytest.raises(AnalysisError, match="can't be told from never"):
+        flows(chain_of({i: {**row, END: 0 if row else 1} for i, row in far.items()}))
+
+
+def test_a_bound_that_is_hit_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    every = flows(shop(), ALL)
+    monkeypatch.setattr(module, "BUDGET", 8)
+    found = flows(shop(), ALL)
+    assert (every.complete, found.complete) == (True, False)
+    assert 0 < len(found.flows) < len(every.flows)
+    assert found.flows == every.flows[: len(found.flows)]
+    assert "stopped at its bound" in str(found)
+
+
+@pytest.mark.parametrize("top", [0, -3])
+def test_nothing_asked_for(top: int) -> None:
+    with pytest.raises(AnalysisError, match="at least one flow"):
+        flows(shop(), top)
+
+
+@settings(max_examples=250)
+@given(chains(traps=True))
+def test_flows_equal_played_out_loop_erasure(chain: Chain) -> None:
+    found = flows(chain, ALL)
+    expected = {ended: p for ended, p in erasure(chain).flows.items() if p > 1e-15}
+    assert chances(chain, found) == pytest.approx(expected, rel=1e-9, abs=1e-11)
+    assert len(chances(chain, found)) == len(found.flows)
+    assert sum(f.probability for f in found.flows) == pytest.approx(1, abs=1e-10)
+    assert found.covered == pytest.approx(1, abs=1e-10)
+    assert found.complete
+    json.dumps(found.to_dict(), allow_nan=False)
+
+
+@settings(max_examples=200)
+@given(chains(largest=4))
+def test_flows_equal_the_determinants(chain: Chain) -> None:
+    """pi_f = alpha(f_0) prod p stop(f_last) det N[f, f], over all simple paths."""
+    _, N, law = fundamental(chain)
+    P, n = chain.P.toarray(), len(chain.names)
+    expected = {}
+    for length in range(1, n + 1):
+        for path in permutations(range(n), length):
+            p = law[path[0]] * P[path[:-1], path[1:]].prod() * chain.stop[path[-1]]
+            if p > 0:
+                names = tuple(chain.names[i] for i in path)
+                expected[names] = p * np.linalg.det(N[np.ix_(path, path)])
+    assert {f.nodes: f.probability for f in flows(chain, ALL).flows} == pytest.approx(expected, rel=1e-10, abs=1e-12)
+
+
+@settings(max_examples=250)
+@given(chains(traps=True), st.integers(1, 8))
+def test_the_first_flows_are_the_most_probable_ones(chain: Chain, top: int) -> None:
+    every = {ended: p for ended, p in erasure(chain).flows.items() if p > 1e-15}
+    found = flows(chain, top)
+    best = sorted(every.values(), reverse=True)[:top]
+    assert [f.probability for f in found.flows] == pytest.approx(best, rel=1e-9)
+    assert chances(chain, found) == pytest.approx({x: every[x] for x in chances(chain, found)}, rel=1e-9)
+    assert found.covered == pytest.approx(sum(best), rel=1e-9)
+    ranked = [(round(-f.probability, 10), f.nodes) for f in found.flows]
+    assert ranked == sorted(ranked)
+
+
+@settings(max_examples=200)
+@given(chains(), st.integers(1, 8), st.randoms(use_true_random=False))
+def test_order_and_names_change_nothing(chain: Chain, top: int, random: Random) -> None:
+    """Names keep their alphabetical order here: it decides between equals."""
+    order = list(range(len(chain.names)))
+    random.shuffle(order)
+    names = dict(zip(sorted(LETTERS), "UVWXYZ", strict=True))
+    expected, other = flows(chain, top), flows(relabelled(chain, order, names), top)
+    assert [f.nodes for f in other.flows] == [tuple(names[i] for i in f.nodes) for f in expected.flows]
+    assert [f.outcome for f in other.flows] == [names[f.outcome] for f in expected.flows]
+    assert [f.probability for f in other.flows] == pytest.approx([f.probability for f in expected.flows], rel=1e-11)
+
+
+@settings(max_examples=200)
+@given(chains(traps=True), st.randoms(use_true_random=False))
+def test_order_and_names_change_nothing_about_traps(chain: Chain, random: Random) -> None:
+    order = list(range(len(chain.names)))
+    random.shuffle(order)
+    names = dict(zip(LETTERS, "UVWXYZ", strict=True))
+    other = relabelled(chain, order, names)
+    expected = {
+        (tuple(names[i] for i in nodes), trap and frozenset(names[i] for i in trap)): p
+        for (nodes, trap), p in chances(chain, flows(chain, ALL)).items()
+    }
+    assert chances(other, flows(other, ALL)) == pytest.approx(expected, rel=1e-11)
+
+
+def test_simulated_runs_leave_these_flows() -> None:
+    for runs in (shop_runs(), pit_runs()):
+        left: Counter[Ended] = Counter()
+        found = chances(runs.chain, flows(runs.chain, ALL))
+        trap = {name: trap for _, trap in found if trap for name in trap}
+        for path, _ in runs.erased():
+            # Runs end with their first node in a trap.
+            left[(path[:-1], trap[path[-1]]) if path[-1] in trap else (path, None)] += 1
+        assert set(left) <= set(found)
+        for flow, p in found.items():
+            assert share_agrees(left[flow], ERASED, p)
+
+
+def test_results_show_themselves() -> None:
+    for result in (flows(shop()), flows(pit()), flows(shop(), 1), Flows((), 0.0, False)):
+        assert str(result).startswith("Flows")
+        assert list(result.frame().columns) == list(result.columns)
+        assert len(result.frame()) == len(result.flows)
+        assert "<table>" in result._repr_html_()
+        json.dumps(result.to_dict(), allow_nan=False)
