@@ -155,7 +155,7 @@ def absorbing(graph: str, traces: tuple[str, ...], prior: float, start: str | No
     if show in ("all", "visits"):
         results["visits"] = visits(chain, start)
     if show in ("all", "classes"):
-        results["classes"] = classes(chain)
+        results["classes"] = classes(chain, start)
     _print(results, format)
 
 

@@ -11,7 +11,6 @@ from flowstat.errors import AnalysisError
 from flowstat.estimate.chain import END, Chain, estimate
 from flowstat.estimate.counts import Counts
 from flowstat.read.files import parse_graph
-from flowstat.read.graph import Arrow, Graph
 from tests.oracles import chains, shop
 
 GRAPH = parse_graph("pay/retry -> pay; pay/ok -> ship @0.75; ship -> notify, audit;")
@@ -72,17 +71,21 @@ def test_without_traces_there_is_no_interval() -> None:
         assert "No traces" in str(found)
 
 
-def test_a_node_called_like_the_end_is_a_node() -> None:
-    graph = Graph.of([Arrow("a", "#", END), Arrow("a", "#", "b")])
-    counts = Counts({("a", END): 6, ("a", ""): 3, ("a", "b"): 1, (END, ""): 6}, {"a": 10})
-    found = [s for s in shares(estimate(counts, graph, prior=0)).shares if s.source == "a"]
-    assert [(s.target, s.key, s.messages, round(s.share, 12)) for s in found] == [
-        (END, ("#",), 6, 0.6),
-        ("b", ("#",), 1, 0.1),
-        (END, (), 3, 0.3),
-    ]
-    for s, n in zip(found, (6, 1, 3), strict=True):
-        assert (s.low, s.high) == pytest.approx(stats.beta(n, 10 - n).interval(0.95))
+def test_a_share_that_cannot_vary_has_no_width() -> None:
+    """All 16,448 events sent two to a and one to c: whatever the data, a lineage goes to c with 1/3."""
+    share = by_pair(shares(estimate(Counts({("a", "a*2 c"): 16448}), prior=0)))["a", "c"]
+    assert (share.low, share.high) == pytest.approx((1 / 3, 1 / 3), rel=1e-8)
+
+
+def test_intervals_of_very_many_events() -> None:
+    """The beta law is handed over to the normal law without a step."""
+    for n in (10**7, 10**10, 10**14):
+        share = by_pair(shares(estimate(Counts({("a", "a"): n, ("a", "b"): 3 * n}), prior=0)))["a", "a"]
+        width = 2 * stats.norm.ppf(0.975) * np.sqrt(0.25 * 0.75 / (4 * n + 1))
+        assert share.low is not None
+        assert share.high is not None
+        assert share.high - share.low == pytest.approx(width, rel=1e-3)
+        assert share.low < share.share < share.high
 
 
 @pytest.mark.parametrize("level", [0, 1, -1, 2, float("nan")])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import sqrt
 from typing import ClassVar
 
 import numpy as np
@@ -14,6 +15,9 @@ from flowstat.read.patterns import parse_pattern
 from flowstat.results import Result, Row
 
 __all__ = ["Share", "Shares", "shares"]
+
+NORMAL = 1e8
+"""From this weight on, on both sides, a beta law is normal to four digits of its width, and its inverse loses more."""
 
 
 @dataclass(frozen=True)
@@ -83,21 +87,18 @@ def shares(chain: Chain, level: float = 0.95) -> Shares:
         raise AnalysisError(f"a level is between 0 and 1, not {level}")
     counts, graph = chain.counts, chain.graph
     events = dict(counts.events) if counts is not None else {}
-    # The end is None here: a node may be called "(end)".
-    moments: dict[tuple[str, str | None], tuple[float, float]] = {}
+    moments: dict[tuple[str, str], tuple[float, float]] = {}
     for (node, sent), n in counts.table.items() if counts is not None else ():
         targets = parse_pattern(sent)
         size = sum(times for _, times in targets)
-        for target, times in targets or ((None, 1),):
+        for target, times in targets or ((END, 1),):
             f = times / max(size, 1)
             first, second = moments.get((node, target), (0.0, 0.0))
             moments[node, target] = (first + n * f, second + n * f * f)
     rows, columns, values = chain.arrows()
-    pairs: list[tuple[str, str | None, float]] = [
-        (chain.names[i], chain.names[j], float(p)) for i, j, p in zip(rows, columns, values, strict=True)
-    ]
-    pairs += [(name, None, float(p)) for name, p in zip(chain.names, chain.stop, strict=True) if p > 0]
-    pairs.sort(key=lambda pair: (chain.index[pair[0]], len(chain.names) if pair[1] is None else chain.index[pair[1]]))
+    pairs = [(chain.names[i], chain.names[j], float(p)) for i, j, p in zip(rows, columns, values, strict=True)]
+    pairs += [(name, END, float(p)) for name, p in zip(chain.names, chain.stop, strict=True) if p > 0]
+    pairs.sort(key=lambda pair: (chain.index[pair[0]], chain.index.get(pair[1], len(chain.names))))
     known = set(graph.nodes) if graph is not None else set()
     found = []
     for source, target, share in pairs:
@@ -105,15 +106,15 @@ def shares(chain: Chain, level: float = 0.95) -> Shares:
         if counts is not None and events:
             n = events.get(source, 0)
             weight = n + (chain.prior if source in known else 0.0)
-            messages = counts.stops.get(source, 0) if target is None else counts.messages.get((source, target), 0)
+            messages = counts.stops.get(source, 0) if target == END else counts.messages.get((source, target), 0)
             if n and weight:
                 # The prior's patterns send one message, for which f^2 = f.
                 first, second = moments.get((source, target), (0.0, 0.0))
                 square = (second + max(0.0, share * weight - first)) / weight
                 low, high = _interval(share, (square - share * share) / (weight + 1), level)
-        key = () if target is None else chain.keys(source, target)
-        declared = target is None or graph is None or bool(key)
-        found.append(Share(source, key, END if target is None else target, share, low, high, messages, declared))
+        key = () if target == END else chain.keys(source, target)
+        declared = target == END or graph is None or bool(key)
+        found.append(Share(source, key, target, share, low, high, messages, declared))
     return Shares(tuple(found), level, bool(events))
 
 
@@ -123,5 +124,8 @@ def _interval(mean: float, variance: float, level: float) -> tuple[float, float]
         return mean, mean
     weight = mean * (1 - mean) / variance - 1
     tails = np.array([(1 - level) / 2, (1 + level) / 2])
-    low, high = special.betaincinv(mean * weight, (1 - mean) * weight, tails)
+    if weight * min(mean, 1 - mean) > NORMAL:
+        low, high = mean + special.ndtri(tails) * sqrt(variance)
+    else:
+        low, high = special.betaincinv(mean * weight, (1 - mean) * weight, tails)
     return float(low), float(high)

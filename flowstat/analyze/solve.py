@@ -29,6 +29,9 @@ Index = npt.NDArray[np.int64]
 DENSE = 1500
 """Up to how many states a class is eliminated densely; larger ones go to sparse LU with a bound of its error."""
 
+SLICE = 64
+"""How many columns of an inverse sparse LU solves for at once."""
+
 ACCURACY = 1e-6
 """What sparse LU must reach, relative to the largest entry of its answer; else it says that it can't."""
 
@@ -65,40 +68,39 @@ class Eliminated:
     """A block eliminated from its last state to its first.
 
     `pivots[k]` is the chance to leave the states 0..k for good, from k, once later states are censored
-    out; `rounds` the chance to come back to state 0 within the block. `rows` and `columns` hold the two
-    triangles.
+    out; `rounds` the chance to come back to state 0 within the block. `triangles` holds, left of the diagonal, the
+    chances to move to earlier states, and above it the visits to later ones per visit to earlier ones.
     """
 
     pivots: Vector
     rounds: float
-    rows: Vector
-    columns: Vector
+    triangles: Vector
 
     def visits(self, inflow: Vector) -> Vector:
         """Solve `v = inflow + v A`: expected visits from an inflow, (n,)."""
         v = inflow.astype(np.float64)
         for k in range(len(v) - 1, 0, -1):
-            v[:k] += v[k] / self.pivots[k] * self.rows[k, :k]
+            v[:k] += v[k] / self.pivots[k] * self.triangles[k, :k]
         v[0] /= self.pivots[0]
         for k in range(1, len(v)):
-            v[k] = v[k] / self.pivots[k] + v[:k] @ self.columns[:k, k]
+            v[k] = v[k] / self.pivots[k] + v[:k] @ self.triangles[:k, k]
         return v
 
     def backward(self, gain: Vector) -> Vector:
         """Solve `x = gain + A x`: expected gain collected from each state, (n,) or (n, m)."""
         x = gain.astype(np.float64)
         for k in range(len(x) - 1, 0, -1):
-            x[:k] += np.multiply.outer(self.columns[:k, k], x[k])
+            x[:k] += np.multiply.outer(self.triangles[:k, k], x[k])
         x[0] /= self.pivots[0]
         for k in range(1, len(x)):
-            x[k] = (x[k] + self.rows[k, :k] @ x[:k]) / self.pivots[k]
+            x[k] = (x[k] + self.triangles[k, :k] @ x[:k]) / self.pivots[k]
         return x
 
     def censored(self, inflow: Vector, keep: int) -> Vector:
         """Return the inflow as it first arrives at the states 0..keep-1, others censored out."""
         a = inflow.astype(np.float64)
         for k in range(len(a) - 1, keep - 1, -1):
-            a[:k] += a[k] / self.pivots[k] * self.rows[k, :k]
+            a[:k] += a[k] / self.pivots[k] * self.triangles[k, :k]
         return a[:keep]
 
 
@@ -122,7 +124,7 @@ def eliminate(A: Vector, leaving: Vector) -> Eliminated:
         A[:k, :k] += np.multiply.outer(A[:k, k], A[k, :k])
         out[:k] += A[:k, k] * out[k]
     pivots[0] = divisor(out[0]) if leaving.any() else 0.0
-    return Eliminated(pivots, float(A[0, 0]), A, A)
+    return Eliminated(pivots, float(A[0, 0]), A)
 
 
 def divisor(chance: float) -> float:
@@ -139,7 +141,7 @@ def divisor(chance: float) -> float:
 class _Class:
     states: Index
     closed: bool
-    """Nothing leaves it: what comes in stays."""
+    """Nothing leaves it."""
 
 
 class Solver:
@@ -196,12 +198,6 @@ class Solver:
             if part.closed:
                 v[states] = np.inf
                 continue
-            if len(states) == 1:
-                i = int(states[0])
-                v[i] = inflow[i] / self.moving[i]
-                span = slice(self.P.indptr[i], self.P.indptr[i + 1])
-                inflow[self.P.indices[span]] += v[i] * self.across.data[span]
-                continue
             v[states] = self._solve(c, inflow[states], transposed=True)
             for i in states.tolist():
                 span = slice(self.P.indptr[i], self.P.indptr[i + 1])
@@ -217,16 +213,15 @@ class Solver:
             if part.closed:
                 x[states] = closed
                 continue
-            right = gain[states] + self.across[states] @ x
-            if len(states) == 1:
-                x[states] = right / self.moving[states[0]]
-            else:
-                x[states] = self._solve(c, right, transposed=False)
+            x[states] = self._solve(c, gain[states] + self.across[states] @ x, transposed=False)
         return x
 
     def _solve(self, c: int, right: Vector, transposed: bool) -> Vector:
         states = self.classes[c].states
         x: Vector
+        if len(states) == 1:
+            x = right / self.moving[states[0]]
+            return x
         if len(states) <= DENSE:
             factor = self._factors.get(c)
             if factor is None:
@@ -286,14 +281,13 @@ class Solver:
             if part.closed:
                 gaps[states] = 0.0
             elif len(states) > 1:
-                width = DENSE if len(states) <= DENSE else 1
+                width = DENSE if len(states) <= DENSE else SLICE
                 for begin in range(0, len(states), width):
                     some = np.arange(begin, min(begin + width, len(states)))
                     unit = np.zeros((len(states), len(some)))
                     unit[some, some - begin] = 1.0
-                    unit = unit if width > 1 else unit[:, 0]
                     x = self._solve(c, unit, transposed=False)
-                    gaps[states[some]] = 1.0 / (x[some, some - begin] if width > 1 else x[some])
+                    gaps[states[some]] = 1.0 / x[some, some - begin]
         return gaps
 
     def cyclic(self) -> Iterator[Index]:
