@@ -132,7 +132,7 @@ def cycles(
         results["loops"] = found
         if format == "table":
             for loop in found.loops:
-                click.echo(f"{'  ' * loop.depth}{loop_sentence(loop)}")
+                click.echo(f"{'  ' * loop.depth}{loop_sentence(loop, found.fans_out)}")
             if found.loops:
                 click.echo()
     if show in ("all", "cycles"):

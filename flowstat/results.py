@@ -22,6 +22,12 @@ WIDEST = 60
 """How wide a column of plain text is made; a longer text stands out of it."""
 
 
+LINEAGES = (
+    "Some events send several messages: these numbers are about one lineage of a run, picked at random at each of them."
+)
+"""What a result says whose runs fan out."""
+
+
 @dataclass(frozen=True)
 class Result:
     """Base of the frozen results.

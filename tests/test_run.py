@@ -1,3 +1,4 @@
+import asyncio
 import os
 import signal
 from collections import Counter
@@ -211,7 +212,8 @@ def test_one_event_that_emits_without_end():
             ctx.emit()
 
     result = app.run([("a", "", None)], limits=Limits(max_queue=100))
-    assert "more than 100 messages (max_queue)" in result.errors[0].traceback
+    assert "more than 100 messages" in result.errors[0].traceback
+    assert "message storm" in result.stopped
 
 
 def test_injections_are_pulled_one_by_one():
@@ -282,18 +284,24 @@ def test_ctrl_c_while_waiting_for_an_injection():
     assert rows.column("status") == ["ok"]
 
 
-@pytest.mark.parametrize("kind", [SystemExit, MemoryError, GeneratorExit])
-def test_an_exception_that_is_no_error_of_the_event_is_raised_and_the_trace_is_complete(kind):
+@pytest.mark.parametrize("kind", [SystemExit, MemoryError, GeneratorExit, asyncio.CancelledError])
+def test_every_exception_of_a_behaviour_ends_its_event_and_not_the_run(kind):
     app = App(parse_graph("a -> b"))
 
     @app.on("b")
     def b(state, message, ctx):
-        raise kind
+        if message.run == 2:
+            raise kind
 
-    rows = Rows()
-    with pytest.raises(kind):
-        app.run([("a", "", None)], rows)
-    assert rows.column("status") == ["ok", "pending"]
+    result, rows = rows_of(app, [("a", "", None)] * 3)
+    assert [(e.node, e.exception, e.events) for e in result.errors] == [("b", kind.__name__, 1)]
+    assert rows.column("status") == ["ok", "ok", "ok", "error", "ok", "ok"]
+
+
+def test_the_first_batches_are_small():
+    app = App(parse_graph("a"))
+    _, rows = rows_of(app, [("a", "", None)] * 2000, limits=Limits(batch_rows=600))
+    assert rows.sizes == [256, 512, 600, 600, 32]
 
 
 def test_an_emit_after_the_behaviour_returned():

@@ -10,7 +10,7 @@ import numpy as np
 
 from flowstat.analyze.solve import Solver
 from flowstat.estimate.chain import Chain, Start, start_law
-from flowstat.results import Result, Row, number
+from flowstat.results import LINEAGES, Result, Row, number
 
 __all__ = ["Absorption", "NodeVisits", "Outcome", "Visits", "absorption", "visits"]
 
@@ -38,6 +38,7 @@ class Absorption(Result):
     outcomes: tuple[Outcome, ...]
     events: float
     events_sd: float
+    fans_out: bool = False
 
     def rows(self) -> list[Row]:
         """Return one row an outcome."""
@@ -47,12 +48,14 @@ class Absorption(Result):
         """Say how long a run is."""
         if isinf(self.events):
             trapped = sum(o.probability for o in self.outcomes if o.kind == "trap")
-            return (
-                f"A lineage never ends with probability {number(trapped)}: its expected number of events is infinite.",
+            said = (
+                f"A lineage never ends with probability {number(trapped)}: its expected number of events is infinite."
             )
-        return (
-            f"A lineage has {number(self.events)} events on average (standard deviation {number(self.events_sd)}).",
-        )
+        else:
+            said = (
+                f"A lineage has {number(self.events)} events on average (standard deviation {number(self.events_sd)})."
+            )
+        return (said, LINEAGES) if self.fans_out else (said,)
 
 
 @dataclass(frozen=True)
@@ -72,6 +75,11 @@ class Visits(Result):
     title: ClassVar[str] = "Visits: how often a run comes to each node"
     columns: ClassVar[tuple[str, ...]] = ("node", "visits", "reached", "again")
     nodes: tuple[NodeVisits, ...]
+    fans_out: bool = False
+
+    def notes(self) -> tuple[str, ...]:
+        """Say what the numbers are about where runs fan out."""
+        return (LINEAGES,) if self.fans_out else ()
 
     def rows(self) -> list[Row]:
         """Return one row a node."""
@@ -131,7 +139,7 @@ def absorption(chain: Chain, start: Start = None) -> Absorption:
             outcomes.append(Outcome(name, "trap", chance, nodes))
     outcomes.sort(key=lambda o: (-o.probability, o.nodes))
     if trapped:
-        return Absorption(tuple(outcomes), inf, inf)
+        return Absorption(tuple(outcomes), inf, inf, chain.fans_out)
     mean = float(v.sum())
     left = solver.backward(np.ones(solver.n))
     rows, columns, values = chain.arrows()
@@ -142,7 +150,7 @@ def absorption(chain: Chain, start: Start = None) -> Absorption:
     changes = (1 + (left[columns] - left[rows])) / unit
     spread = (v[rows] * values) @ changes**2 + (v * chain.stop) @ ((1 - left) / unit) ** 2
     spread += law @ ((left - mean) / unit) ** 2
-    return Absorption(tuple(outcomes), mean, unit * sqrt(spread))
+    return Absorption(tuple(outcomes), mean, unit * sqrt(spread), chain.fans_out)
 
 
 def visits(chain: Chain, start: Start = None) -> Visits:
@@ -176,4 +184,4 @@ def visits(chain: Chain, start: Start = None) -> Visits:
         # Whoever enters an irreducible closed class comes to each of its states.
         reached[states] = min(1.0, inflow[states].sum())
     found = zip(chain.names, v.tolist(), reached.tolist(), (1 - gaps).tolist(), strict=True)
-    return Visits(tuple(NodeVisits(*row) for row in found))
+    return Visits(tuple(NodeVisits(*row) for row in found), chain.fans_out)

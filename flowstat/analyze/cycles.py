@@ -12,12 +12,15 @@ import numpy as np
 from flowstat.analyze.solve import DENSE, Index, Solver, Vector, eliminate
 from flowstat.errors import AnalysisError
 from flowstat.estimate.chain import Chain, Start, start_law
-from flowstat.results import Result, Row, number
+from flowstat.results import LINEAGES, Result, Row, number
 
 __all__ = ["Cycle", "Cycles", "cycles"]
 
 BUDGET = 1_000_000
 """Arrows that the search follows before it stops and says so."""
+
+TIES = 20_000
+"""Steps to settle which of many equally probable cycles come last in the list."""
 
 TIE = 1e-9
 """Cycles whose -log probability differs by less are put in order by length and names."""
@@ -62,6 +65,7 @@ class Cycles(Result):
     covered: float | None
     more: bool
     complete: bool
+    fans_out: bool = False
 
     def rows(self) -> list[Row]:
         """Return one row a cycle."""
@@ -88,6 +92,8 @@ class Cycles(Result):
             notes.append("There are more cycles, none more probable: raise top to see them.")
         if not self.complete:
             notes.append("The search stopped at its bound: a cycle as probable as the last ones may be missing.")
+        if self.fans_out:
+            notes.append(LINEAGES)
         return tuple(notes)
 
 
@@ -141,7 +147,7 @@ def cycles(chain: Chain, top: int = 20, start: Start = None, max_length: int | N
         found.append(Cycle(names, keys, p, _traversals(solver, inflow, np.array(path), p)))
     events = float(v.sum())
     covered = None if isinf(events) else sum(c.traversals * len(c.nodes) for c in found) / events
-    return Cycles(tuple(found), covered, more, complete)
+    return Cycles(tuple(found), covered, more, complete, chain.fans_out)
 
 
 def _rotated(nodes: tuple[str, ...]) -> tuple[str, ...]:
@@ -162,40 +168,45 @@ def _search(chain: Chain, solver: Solver, top: int, max_length: int | None) -> t
             out = [(int(P.indices[k]), max(0.0, -log(P.data[k]))) for k in span if int(P.indices[k]) in members]
             arrows[i] = out
             classes[i] = states
-    heap: list[tuple[float, int, tuple[str, ...], tuple[int, ...], float]] = []
+    heap: list[tuple[float, float, tuple[str, ...], tuple[int, ...], float]] = []
     bounds: dict[int, dict[int, float]] = {}
+
+    def put(bound: float, order: float, path: tuple[int, ...], cost: float) -> None:
+        """Queue a path; of equal bounds, closed cycles and then the longest paths come first."""
+        heappush(heap, (round(bound, 11), order, tuple(chain.names[i] for i in path), path, cost))
+
     for states in solver.cyclic():
         for root in states.tolist():
             # The way back is worked out only when a root's best first step makes it worth while.
-            heappush(heap, (min(weight for _, weight in arrows[root]), 0, (chain.names[root],), (root,), 0.0))
+            put(min(weight for _, weight in arrows[root]), 0, (root,), 0.0)
     done: list[tuple[float, tuple[int, ...]]] = []
-    steps = 0
+    steps = settling = 0
     while heap:
-        bound, length, names, path, cost = heappop(heap)
+        bound, order, _, path, cost = heappop(heap)
         if isinf(bound):
             break
         if len(done) > top and bound > done[top][0] + TIE:
             break
-        if length == -1:
+        if order == -inf:
             done.append((bound, path))
             continue
         steps += len(arrows[path[-1]])
-        if steps > BUDGET:
+        settling += len(done) > top
+        if steps > BUDGET or settling > TIES:
             return _best(chain, done, top), True, False
         root = path[0]
-        if length == 0:
+        if order == 0:
             back = bounds[root] = _ways_back(arrows, classes[root], root)
-            heappush(heap, (back[-1], 1, names, path, 0.0))
+            put(back[-1], -1, path, 0.0)
             continue
         back = bounds[root]
         for target, weight in arrows[path[-1]]:
             if target == root:
-                # Closed cycles come before open paths of the same bound.
-                heappush(heap, (cost + weight, -1, names, path, cost + weight))
-            elif target > root and target not in path and (max_length is None or length < max_length):
+                put(cost + weight, -inf, path, cost + weight)
+            elif target > root and target not in path and (max_length is None or len(path) < max_length):
                 reach = cost + weight + back.get(target, inf)
                 if not isinf(reach):
-                    heappush(heap, (reach, length + 1, (*names, chain.names[target]), (*path, target), cost + weight))
+                    put(reach, -1 - len(path), (*path, target), cost + weight)
     return _best(chain, done, top), len(done) > top, True
 
 

@@ -8,10 +8,10 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
-from flowstat.analyze.solve import Solver, Vector, divisor, eliminate
+from flowstat.analyze.solve import DENSE, Solver, Vector, divisor, eliminate
 from flowstat.errors import AnalysisError
 from flowstat.estimate.chain import Chain, Start, start_law
-from flowstat.results import Result, Row, number
+from flowstat.results import LINEAGES, Result, Row, number
 
 __all__ = ["Flow", "Flows", "flows"]
 
@@ -20,6 +20,10 @@ BUDGET = 20_000
 
 LARGEST = 3000
 """Classes of more nodes are refused: their elimination is dense."""
+
+
+FINISHED = -(2**62)
+"""Order of a finished flow among equally probable entries: first."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +54,7 @@ class Flows(Result):
     flows: tuple[Flow, ...]
     covered: float
     complete: bool
+    fans_out: bool = False
 
     def rows(self) -> list[Row]:
         """Return one row a flow; `covered` adds up the probabilities so far."""
@@ -71,10 +76,13 @@ class Flows(Result):
 
     def notes(self) -> tuple[str, ...]:
         """Say how many runs are covered."""
-        note = f"Loops are erased as they close; {number(100 * self.covered)}% of all runs follow one of these flows."
-        if self.complete:
-            return (note,)
-        return (note, "The search stopped at its bound: less probable flows are missing.")
+        runs = "lineages" if self.fans_out else "runs"
+        notes = [f"Loops are erased as they close; {number(100 * self.covered)}% of all {runs} follow one of these."]
+        if not self.complete:
+            notes.append("The search stopped at its bound: less probable flows are missing.")
+        if self.fans_out:
+            notes.append(LINEAGES)
+        return tuple(notes)
 
 
 def flows(chain: Chain, top: int = 10, start: Start = None) -> Flows:
@@ -105,9 +113,10 @@ def flows(chain: Chain, top: int = 10, start: Start = None) -> Flows:
     -----
     The loop-erasure of a run starts with v_0..v_k with probability `alpha(v_0) prod_(i<k) G_i P(v_i, v_i+1)`
     times the chance to end from v_k before coming back to an earlier node; G_i is the expected number of
-    visits to v_i without the nodes before it. Prefixes are extended best first by that exact probability, so
-    the first flows to be completed are the most probable ones. Source: Lawler and Limic, Random Walk (2010),
-    section 9.2. Each extension solves two systems on the last node's class.
+    visits to v_i without the nodes before it. Prefixes are extended best first by that probability, or by the
+    most that any one flow onward can have of it, so the first flows to be completed are the most probable
+    ones. Source: Lawler and Limic, Random Walk (2010), section 9.2. Each extension solves two systems on the
+    last node's class.
 
     Examples
     --------
@@ -120,7 +129,7 @@ def flows(chain: Chain, top: int = 10, start: Start = None) -> Flows:
         raise AnalysisError("ask for at least one flow")
     search = _Search(chain, start_law(chain, start))
     done, complete = search.run(top)
-    return Flows(tuple(done), min(1.0, sum(f.probability for f in done)), complete)
+    return Flows(tuple(done), min(1.0, sum(f.probability for f in done)), complete, chain.fans_out)
 
 
 def _rank(probability: float) -> float:
@@ -141,6 +150,39 @@ class _Search:
                 "{" + ", ".join(chain.names[i] for i in states) + "}" if len(states) > 1 else chain.names[states[0]]
             )
 
+        self.best = self._best()
+
+    def _best(self) -> Vector:
+        """Return for each node an upper bound of any one flow's chance onward from it.
+
+        From j, a run leaves its class by one way out with chance `N_ji p_ik`; no flow through that way is
+        more probable. Exact where classes are single nodes, so that a search over them goes straight.
+        """
+        best = np.ones(len(self.chain.names))
+        for part in reversed(self.whole.classes):
+            states = part.states
+            if part.closed:
+                continue
+            out = np.array([self._way_out(i, best) for i in states.tolist()])
+            if len(states) == 1:
+                best[states] = out / self.whole.moving[states]
+            elif len(states) <= DENSE:
+                gone = eliminate(self.whole.block(states), self.whole.exits[states])
+                best[states] = (gone.backward(np.eye(len(states))) * out).max(axis=1)
+        return np.minimum(best, 1.0)
+
+    def _way_out(self, i: int, best: Vector) -> float:
+        """Return the most that one way out of the class at node i can carry of a flow."""
+        span = slice(self.chain.P.indptr[i], self.chain.P.indptr[i + 1])
+        ways = [float(self.chain.stop[i])]
+        trapped: dict[int, float] = {}
+        for j, share in zip(self.chain.P.indices[span].tolist(), self.chain.P.data[span].tolist(), strict=True):
+            if self.trap[j] >= 0:
+                trapped[int(self.trap[j])] = trapped.get(int(self.trap[j]), 0.0) + share
+            elif self.whole.label[j] != self.whole.label[i]:
+                ways.append(share * float(best[j]))
+        return max([*ways, *trapped.values()])
+
     def run(self, top: int) -> tuple[list[Flow], bool]:
         # Heap entries: (rank, order, names, path, weight, finished flow). Finished ones come first on ties; a path
         # ends with the next node, or with -1 - the number of a trap, so that no two entries are equal.
@@ -149,9 +191,11 @@ class _Search:
         for trap, p in enumerate(np.bincount(self.trap[within], self.law[within], len(self.traps)).tolist()):
             if p > 0:
                 flow = Flow((), self.traps[trap], "trap", p)
-                heappush(heap, (_rank(p), 0, (flow.outcome,), (-1 - trap,), 0.0, flow))
+                heappush(heap, (_rank(p), FINISHED, (flow.outcome,), (-1 - trap,), 0.0, flow))
         for i in np.flatnonzero((self.law > 0) & ~within).tolist():
-            heappush(heap, (_rank(self.law[i]), 1, (self.chain.names[i],), (i,), float(self.law[i]), None))
+            heappush(
+                heap, (_rank(self.law[i] * self.best[i]), 0, (self.chain.names[i],), (i,), float(self.law[i]), None)
+            )
         done: list[Flow] = []
         steps = 0
         while heap and len(done) < top:
@@ -165,12 +209,13 @@ class _Search:
             for probability, target, onward, finished in self.extend(path, weight):
                 if probability > 0:
                     name = finished.outcome if finished else self.chain.names[target]
-                    order = 0 if finished else 1
+                    # Finished flows first among equals, then the longest prefixes.
+                    order = FINISHED if finished else -len(path)
                     heappush(heap, (_rank(probability), order, (*names, name), (*path, target), onward, finished))
         return sorted(done, key=lambda f: (_rank(f.probability), f.nodes, f.outcome)), True
 
     def extend(self, path: tuple[int, ...], weight: float) -> list[tuple[float, int, float, Flow | None]]:
-        """Return what may follow a prefix, each with its exact probability.
+        """Return what may follow a prefix: finished flows with their probability, longer prefixes with a bound.
 
         Once a run has left a class it never comes back: only the class of the last node is solved.
         """
@@ -207,7 +252,9 @@ class _Search:
             if self.trap[j] >= 0:
                 trapped[int(self.trap[j])] = trapped.get(int(self.trap[j]), 0.0) + visits * share
             elif j not in passed:
-                found.append((visits * share * ends.get(j, 1.0), j, visits * share, None))
+                # Within the class the chance to end; beyond it, no more than the best flow onward.
+                bound = ends[j] if j in ends else float(self.best[j])
+                found.append((visits * share * bound, j, visits * share, None))
         for trap, p in trapped.items():
             found.append((p, -1 - trap, 0.0, Flow(names, self.traps[trap], "trap", p)))
         return found

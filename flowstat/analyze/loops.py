@@ -7,11 +7,13 @@ from math import inf
 from typing import ClassVar, Literal
 
 import numpy as np
+import numpy.typing as npt
 
 from flowstat.analyze.solve import Index, Solver, Vector, eliminate, strong_classes
 from flowstat.errors import AnalysisError
 from flowstat.estimate.chain import END, Chain, Start, start_law
-from flowstat.results import Result, Row
+from flowstat.read.patterns import parse_pattern
+from flowstat.results import LINEAGES, Result, Row
 
 __all__ = ["Exit", "Loop", "Loops", "loops"]
 
@@ -66,6 +68,9 @@ class Loop:
         Expected events per run at its nodes, and `events_per_entry` each time it is entered.
     share
         Share of all events that happen at its nodes, in [0, 1].
+    several
+        Whether events on the way to it send several messages: chances are then those of one lineage of a
+        run, else those of the run.
     """
 
     nodes: tuple[str, ...]
@@ -84,6 +89,7 @@ class Loop:
     events: float
     events_per_entry: float
     share: float
+    several: bool = False
 
     @property
     def name(self) -> str:
@@ -111,6 +117,7 @@ class Loops(Result):
         "share",
     )
     loops: tuple[Loop, ...]
+    fans_out: bool = False
 
     def rows(self) -> list[Row]:
         """Return one row a loop."""
@@ -137,6 +144,7 @@ class Loops(Result):
         return (
             "reached: chance that a run comes to the loop; entered: that it goes round at least once; again: chance of "
             "another round; rounds: mean rounds of a run that goes round; share: of all events.",
+            *([LINEAGES] if self.fans_out else []),
         )
 
 
@@ -175,7 +183,7 @@ def loops(chain: Chain, start: Start = None) -> Loops:
     ('self', 0.25, 1.3333333333333333, (Exit(source='pay', target='ship', probability=1.0),))
     """
     law = start_law(chain, start)
-    return Loops(tuple(_Forest(chain, law).grow()))
+    return Loops(tuple(_Forest(chain, law).grow()), chain.fans_out)
 
 
 class _Forest:
@@ -186,6 +194,9 @@ class _Forest:
         self.law = law
         self.solver = Solver(chain.P, chain.stop)
         self.v, self.inflow = self.solver.visits(law)
+        largest = max(map(len, self.solver.cyclic()), default=0)
+        if largest > LARGEST:
+            raise AnalysisError(f"a loop of {largest} nodes is too large: at most {LARGEST} are analysed")
         self.gaps = self.solver.return_gaps()
         self.weight = self.v.copy()
         trapped = 0.0
@@ -195,6 +206,7 @@ class _Forest:
                 # Long-run law: what a trapped run's events look like.
                 trapped += chance
                 self.weight[states] = chance * self.solver.stationary(states)
+        self.spread = self.after_fan_out()
         self.endless = trapped > 0
         self.total = trapped if self.endless else float(self.v.sum())
         self.found: list[Loop] = []
@@ -204,8 +216,6 @@ class _Forest:
         work: list[tuple[Index, int, int | None]] = list(waiting)
         while work:
             states, depth, parent = work.pop()
-            if len(states) > LARGEST:
-                raise AnalysisError(f"a loop of {len(states)} nodes is too large: at most {LARGEST} are analysed")
             position = len(self.found)
             ordered = self.add(states, depth, parent)
             if len(states) == 1:
@@ -220,6 +230,21 @@ class _Forest:
                 if len(part) > 1 or diagonal[part[0]] > 0:
                     work.append((part, depth + 1, position))
         return self.found
+
+    def after_fan_out(self) -> npt.NDArray[np.bool_]:
+        """Return which nodes several lineages of one run can come to."""
+        chain = self.chain
+        table = chain.counts.table if chain.counts is not None else ()
+        fanning = {node for node, sent in table if sum(times for _, times in parse_pattern(sent)) > 1}
+        spread = np.zeros(self.solver.n, bool)
+        waiting = [chain.index[node] for node in fanning]
+        while waiting:
+            i = waiting.pop()
+            targets = chain.P.indices[chain.P.indptr[i] : chain.P.indptr[i + 1]]
+            fresh = targets[~spread[targets]]
+            spread[fresh] = True
+            waiting += fresh.tolist()
+        return spread
 
     def add(self, states: Index, depth: int, parent: int | None) -> Index:
         """Describe one loop; return its states with the header first."""
@@ -270,6 +295,7 @@ class _Forest:
                 events=visits,
                 events_per_entry=inner_events,
                 share=self.share(ordered),
+                several=bool(self.spread[ordered].any()),
             )
         )
         return ordered

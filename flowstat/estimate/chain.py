@@ -157,6 +157,11 @@ class Chain:
         rows = np.repeat(np.arange(len(self.names)), np.diff(self.P.indptr))
         return rows, self.P.indices.astype(np.int64), self.P.data
 
+    @property
+    def fans_out(self) -> bool:
+        """Whether events of its traces send several messages, so that a run has several lineages."""
+        return self.counts is not None and self.counts.fans_out
+
     def keys(self, source: str, target: str) -> tuple[str, ...]:
         """Return the topic keys of the graph's arrows from one node to another; empty if undeclared."""
         return self._keys.get((source, target), ())
@@ -184,7 +189,10 @@ def start_law(chain: Chain, start: Start) -> Vector:
     law = np.zeros(len(chain.names))
     for name, weight in weights.items():
         if name not in chain.index:
-            raise ChainError(f"no node is called {shown(name)!r}: start at one of {_some(chain.names)}")
+            few = ", ".join(map(shown, chain.names[:8]))
+            raise ChainError(
+                f"no node is called {shown(name)!r}: start at one of {few}{', ...' * (len(chain.names) > 8)}"
+            )
         try:
             law[chain.index[name]] = weight
         except (TypeError, ValueError):
@@ -290,8 +298,3 @@ def _even_over_sources(P: sparse.csr_array) -> Vector:
         free[:] = 1.0
     law: Vector = free / max(free.sum(), 1.0)
     return law
-
-
-def _some(names: Sequence[str]) -> str:
-    few = ", ".join(shown(name) for name in names[:8])
-    return few + (", ..." if len(names) > 8 else "")

@@ -35,8 +35,14 @@ def percent(share: float) -> str:
     return f"{100 * share:.1f}%"
 
 
-def loop_sentence(loop: Loop) -> str:
-    """Return what a loop is, how often runs take it, how they leave it, and what it carries."""
+def loop_sentence(loop: Loop, fans_out: bool = False) -> str:
+    """Return what a loop is, how often runs take it, how they leave it, and what it carries.
+
+    Where several lineages of a run can come to it, its chances are those of one of them; where any runs fan
+    out (`fans_out`), so is what it carries. The sentence says so.
+    """
+    runs, run = ("lineages", "lineage") if loop.several else ("runs", "run")
+    events = "a lineage's events" if fans_out else "all events"
     if loop.kind == "self":
         keys = [key for key in loop.keys if key != "#"]
         how = "self-injection" + (f", key `{'`, `'.join(keys)}`" if keys else "")
@@ -45,16 +51,16 @@ def loop_sentence(loop: Loop) -> str:
         others = _named([shown(name) for name in loop.nodes[1:]])
         what = f"{shown(loop.header)} -> ... -> {shown(loop.header)} (a chain that leads back, through {others})"
     if not loop.reached:
-        return f"{what}: no run comes to it."
+        return f"{what}: no {run} comes to it."
     if not loop.again:
-        taken = "no run goes round"
+        taken = f"no {run} goes round"
     elif isinf(loop.rounds):
-        return f"{what}: entered in {percent(loop.entered)} of runs, and never left: such a run never ends."
+        return f"{what}: entered in {percent(loop.entered)} of {runs}, and never left: such a {run} never ends."
     else:
-        taken = f"entered in {percent(loop.entered)} of runs, {number(loop.rounds)} rounds on average then"
+        taken = f"entered in {percent(loop.entered)} of {runs}, {number(loop.rounds)} rounds on average then"
     sentence = f"{what}: {taken}; another round follows with {percent(loop.again)}"
     if len(loop.entries) > 1:
-        sentence += f"; runs come in at {_named([shown(e) for e in loop.entries])}"
+        sentence += f"; {runs} come in at {_named([shown(e) for e in loop.entries])}"
     if loop.exits:
         targets: dict[str, float] = {}
         for way in loop.exits:
@@ -62,18 +68,19 @@ def loop_sentence(loop: Loop) -> str:
             targets[target] = targets.get(target, 0.0) + way.probability
         ordered = sorted(targets.items(), key=lambda item: -item[1])
         sentence += "; leaves to " + _named([f"{target} {percent(p)}" for target, p in ordered])
-    return f"{sentence}; carries {percent(loop.share)} of all events."
+    return f"{sentence}; carries {percent(loop.share)} of {events}."
 
 
 def absorption_sentences(result: Absorption) -> list[str]:
     """Return where runs end and how long they are."""
     ends = [f"{shown(o.outcome)} in {percent(o.probability)}" for o in result.outcomes if o.kind == "stop"]
     traps = [f"{shown(o.outcome)} in {percent(o.probability)}" for o in result.outcomes if o.kind == "trap"]
+    runs = "Lineages" if result.fans_out else "Runs"
     said = []
     if ends:
-        said.append(f"Runs end at {_named(ends, 8)} of cases.")
+        said.append(f"{runs} end at {_named(ends, 8)} of cases.")
     if traps:
-        said.append(f"Runs get stuck for ever in {_named(traps, 8)} of cases.")
+        said.append(f"{runs} get stuck for ever in {_named(traps, 8)} of cases.")
     return said + list(result.notes())
 
 
@@ -87,7 +94,11 @@ def flows_sentences(result: Flows) -> list[str]:
     if not result.flows:
         return list(result.notes())
     best = result.flows[0]
-    return [f"The most probable flow is {shown(best.name, 200)}: {percent(best.probability)} of runs.", *result.notes()]
+    runs = "lineages" if result.fans_out else "runs"
+    return [
+        f"The most probable flow is {shown(best.name, 200)}: {percent(best.probability)} of {runs}.",
+        *result.notes(),
+    ]
 
 
 def data_sentences(chain: Chain) -> list[str]:

@@ -14,7 +14,7 @@ from flowstat.errors import RunError
 from flowstat.read.canonical import TraceWriter
 from flowstat.read.words import shown
 from flowstat.run.behaviour import Message
-from flowstat.run.network import Network, Queued, Route
+from flowstat.run.network import Flood, Network, Queued, Route
 from flowstat.run.record import DROPPED, ERROR, PENDING, Recorder
 from flowstat.run.tally import RunResult, Tally, waiting
 
@@ -28,12 +28,15 @@ Progress = Callable[[int, int, int], object]
 
 INTERRUPTED = "interrupted."
 
+FIRST_ROWS = 256
+"""Rows of the first batch; each batch is twice as long as the one before, up to `batch_rows`."""
+
 
 @dataclass(frozen=True)
 class Limits:
     """How far a run of the loop may go: events in all, messages waiting at once, rows in a batch.
 
-    The queue may hold more than `max_queue` by what one event sends.
+    The queue may hold more than `max_queue` by what one event sends, at most as many again.
     """
 
     max_events: int = 10_000_000
@@ -94,8 +97,10 @@ class _Loop:
         self.span = self.lost = self.runs = self.interrupts = 0
         self.stopped: str | None = None
         self.pulling = self.finishing = False
-        self.batch_end = limits.batch_rows
-        self.checkpoint = min(limits.batch_rows, limits.max_events)
+        # The first batches are small: a slow program's trace is soon readable, and its progress seen.
+        self.rows = min(FIRST_ROWS, limits.batch_rows)
+        self.batch_end = self.rows
+        self.checkpoint = min(self.batch_end, limits.max_events)
 
     def run(self, injections: Iterable[Injection]) -> None:
         """Handle messages until there are none, or the loop is stopped."""
@@ -189,12 +194,8 @@ class _Loop:
         lost = [route.dropped for route, _ in outbox if route.dropped]
         sent = self.network.together([route for route, _ in outbox])
         outbox.clear()
-        if len(self.queue) > self.limits.max_queue and not self.stopped:
-            self.stopped = (
-                f"more than {self.limits.max_queue:,} messages were waiting (max_queue), a message storm: look for "
-                "a loop that sends more than it takes, or raise max_queue if this many are expected."
-            )
-            self.checkpoint = 0
+        if len(self.queue) > self.limits.max_queue:
+            self._storm(f"more than {self.limits.max_queue:,} messages were waiting")
         return sent, lost
 
     def _drop(self, node: str, lost: Sequence[tuple[int, str]], span: int, now: int | None) -> int:
@@ -210,18 +211,30 @@ class _Loop:
         """Count an exception of a behaviour; one that ends the run leaves its message waiting."""
         node = queued[0].node
         node.outbox.clear()
-        if isinstance(error, Exception) and not isinstance(error, (MemoryError, _Late)):
-            self.tally.fail(node.name, error)
-            return True
-        self.queue.appendleft(queued)
-        return False
+        if isinstance(error, (KeyboardInterrupt, _Late)):
+            self.queue.appendleft(queued)
+            return False
+        if isinstance(error, Flood):
+            self._storm(str(error))
+        self.tally.fail(node.name, error)
+        return True
+
+    def _storm(self, what: str) -> None:
+        """Stop the loop before the next event."""
+        if not self.stopped:
+            self.stopped = (
+                f"{what} (max_queue), a message storm: look for a loop that sends more than it takes, or raise "
+                "max_queue if this many are expected."
+            )
+            self.checkpoint = 0
 
     def _stops_at(self, span: int) -> bool:
         """Write a batch that is full, report progress, and return whether the loop is to stop."""
         if span >= self.batch_end:
             self._write()
             self.network.tidy(self.queue)
-            self.batch_end = span + self.limits.batch_rows
+            self.rows = min(2 * self.rows, self.limits.batch_rows)
+            self.batch_end = span + self.rows
             if self.progress:
                 self.progress(span - self.lost, self.runs, len(self.queue))
         if span - self.lost >= self.limits.max_events and not self.stopped:

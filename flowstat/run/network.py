@@ -189,6 +189,10 @@ class Network:
         return next((node.name for node in self._nodes.values() if node.outbox), None)
 
 
+class Flood(RunError):
+    """One event emits more than the queue may hold; raised inside the behaviour, and ends the run."""
+
+
 class _Context:
     """The `Context` of one node."""
 
@@ -201,7 +205,8 @@ class _Context:
         self._network = network
         self._routes = node.routes
         self._outbox = node.outbox
-        self._limit = network.max_queue
+        # Counted in emits, each of which may be a copy for every arrow.
+        self._limit = max(1, network.max_queue // max(1, len(network.graph.outgoing[node.name])))
 
     @property
     def now(self) -> int | None:
@@ -214,7 +219,7 @@ class _Context:
         except (KeyError, TypeError):
             route = self._network.route(self._node, key)
         if len(self._outbox) >= self._limit:
-            raise RunError(f"one event of {shown(self.node)} emits more than {self._limit:,} messages (max_queue)")
+            raise Flood(f"one event of {shown(self.node)} emitted more than {self._network.max_queue:,} messages")
         self._outbox.append((route, body))
 
 

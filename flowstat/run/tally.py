@@ -119,7 +119,7 @@ class Tally:
         else:
             self.dropped_others += 1
 
-    def fail(self, node: str, error: Exception) -> None:
+    def fail(self, node: str, error: BaseException) -> None:
         """Count an exception of a behaviour; format the first of its kind."""
         at = (node, type(error).__name__)
         if at in self._failures:

@@ -138,11 +138,11 @@ def _sections(chain: Chain, start: Start, top: int) -> tuple[list[str], list[Sec
     found_cycles = cycles(chain, top, start)
     outcomes = absorption(chain, start)
     found_flows = flows(chain, top, start)
-    told_loops = tuple(loop_sentence(loop) for loop in found_loops.loops)
+    told_loops = tuple(loop_sentence(loop, chain.fans_out) for loop in found_loops.loops)
     outermost = sorted((loop for loop in found_loops.loops if loop.depth == 0), key=lambda loop: -loop.share)
     findings = [
         *absorption_sentences(outcomes),
-        *(f"Loop: {loop_sentence(loop)}" for loop in outermost[:3]),
+        *(f"Loop: {loop_sentence(loop, chain.fans_out)}" for loop in outermost[:3]),
         *flows_sentences(found_flows)[:1],
     ]
     if not found_loops.loops:
