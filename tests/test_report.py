@@ -86,4 +86,4 @@ def test_data_sentences_name_what_needs_attention():
     said = " ".join(data_sentences(fs.estimate(counts, graph)))
     assert "undeclared" in said
     assert "is it the right graph?" in said
-    assert "never handled (status pending): x 2" in said
+    assert "never handled (status pending): 2 in all, x 2" in said

@@ -120,13 +120,15 @@ def data_sentences(chain: Chain) -> list[str]:
             "lineage, picked at random at each of them."
         )
     for what, where in (
-        ("events failed with an exception (status error)", counts.errors),
-        ("messages were never handled (status pending)", counts.pending),
-        ("messages were taken by no arrow (status dropped)", counts.dropped),
+        ("handlings that failed with an exception (status error)", counts.errors),
+        ("messages that were never handled (status pending)", counts.pending),
+        ("messages that no arrow took (status dropped)", counts.dropped),
     ):
         if where:
             most = sorted(where.items(), key=lambda item: (-item[1], item[0]))
-            said.append(f"{sum(where.values()):,} {what}: {_named([f'{shown(k)} {n:,}' for k, n in most])}.")
+            said.append(
+                f"{what[0].upper()}{what[1:]}: {sum(where.values()):,} in all, {_named([f'{shown(k)} {n:,}' for k, n in most])}."
+            )
     if counts.undeclared:
         pairs = [f"{shown(s)} -> {shown(t)} ({n:,})" for (s, t), n in counts.undeclared.items()]
         said.append(f"The traces have messages along no arrow of the graph (undeclared): {_named(pairs)}.")
