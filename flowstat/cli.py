@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
@@ -45,7 +45,12 @@ def main() -> NoReturn:
     except FlowstatError as error:
         click.echo(f"flowstat: {error}", err=True)
         sys.exit(EXIT_USAGE)
-    except BrokenPipeError:
+    except OSError as error:
+        if not isinstance(error, BrokenPipeError):
+            with suppress(OSError):
+                click.echo(f"flowstat: can't write the output: {error.strerror or error}", err=True)
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+            sys.exit(EXIT_USAGE)
         # The reader, such as `head`, has what it wants.
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         sys.exit(0)
@@ -196,6 +201,7 @@ def draw(graph: str, traces: tuple[str, ...], prior: float, start: str | None, o
     from flowstat.estimate.chain import start_law
     from flowstat.show.draw import draw as make_drawing
 
+    _keep(output, graph, *traces)
     chain = _chain(graph, traces, prior)
     drawing = make_drawing(replace(chain, start=start_law(chain, start)))
     if output == "-":
@@ -224,6 +230,7 @@ def report(
 
     stem = "report" if graph == "-" else Path(graph).stem
     target = output or f"{stem}.html"
+    _keep(target, graph, *traces)
     write_report(_chain(graph, traces, prior), target, title=title or stem, start=start, top=top)
     click.echo(f"wrote {target}", err=True)
 
@@ -253,6 +260,7 @@ def convert(graph: str | None, traces: tuple[str, ...], output: str, to: str | N
         if output == "-":
             click.echo(text, nl=False)
             return
+        _keep(output, graph)
         if Path(output).exists() and not overwrite:
             raise OutputError(f"{output} is there already: choose another name, or --overwrite")
         try:
@@ -268,6 +276,7 @@ def convert(graph: str | None, traces: tuple[str, ...], output: str, to: str | N
         if output == "-":
             raise click.UsageError("name the trace to write with -o")
         source = read_traces(*traces)
+        _keep(output, *(file.origin for file in source.files), *(p for file in source.files for p in file.parts))
         rows = 0
         with open_writer(
             output, "jsonl" if to == "jsonl" else "parquet" if to else None, overwrite=overwrite
@@ -339,6 +348,8 @@ def run(
     from flowstat.run.inject import read_injections
     from flowstat.run.load import load_behaviours
 
+    if graph == source == "-":
+        raise click.UsageError("standard input (-) can be read once only")
     program = read_graph(graph)
     beside = Path(graph).with_suffix(".py")
     app = App(program, seed)
@@ -398,6 +409,8 @@ def _recording(
     from flowstat.read.canonical import open_writer
     from flowstat.run.loop import Limits
 
+    if output == "-":
+        raise click.UsageError("a trace is written to a file or directory, not to standard output")
     target = output or ("run.parquet" if graph == "-" else f"{Path(graph).stem}.parquet")
     limits: Limits = Limits(max_events=max_events, max_queue=max_queue)
     live = sys.stderr.isatty()
@@ -437,6 +450,17 @@ def _chain(graph: str, traces: tuple[str, ...], prior: float) -> Chain:
     for sentence in data_sentences(chain):
         click.echo(sentence, err=True)
     return chain
+
+
+def _keep(output: str, *inputs: str | Path) -> None:
+    """Refuse to write over what is read."""
+    from flowstat.errors import OutputError
+
+    target = Path(output).resolve()
+    for path in inputs:
+        place = Path(path).resolve()
+        if output != "-" and (target == place or target in place.parents):
+            raise OutputError(f"{output} is read here: write to another name")
 
 
 def _print(results: dict[str, Result], format: str) -> None:

@@ -12,7 +12,7 @@ from flowstat.read.graph import Arrow, Component, Graph, Route
 
 GRAPHS = Path(__file__).parents[2] / "shared" / "data" / "graphs"
 AWKWARD = ["node", "Edge", "strict", "digraph", "a:b", "3", "-1.5", "1e5", 'q"', "\\", "\\N", "\\\\n", "x\ny", "\r"]
-AWKWARD += ["a->b", "<b>", "&amp;", "#", "//", "component_1", "\0", "\ud800", "🙂", " ", "\\u0041", "name", "é\u2028"]
+AWKWARD += ["a->b", "<b>", "&amp;", "#", "//", "component_1", "\0", "🙂", " ", "\\u0041", "name", "é\u2028"]
 
 names = st.sampled_from(AWKWARD) | st.text(min_size=1, max_size=6) | st.sampled_from("abcd")
 keys = st.sampled_from(["#", "", "ok", "a.*", "\\l"]) | st.text(max_size=4)

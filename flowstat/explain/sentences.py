@@ -107,7 +107,7 @@ def data_sentences(chain: Chain) -> list[str]:
     said = [f"{_counted(len(chain.names), 'node')}, {_counted(chain.P.nnz, 'pair')} of them with messages between."]
     if counts is None:
         return said
-    if not counts.events:
+    if not counts.files and not counts.events:
         said.append("No traces: the numbers are the designer's @ shares, even where none is given.")
         return said
     events = sum(counts.events.values())
@@ -126,9 +126,8 @@ def data_sentences(chain: Chain) -> list[str]:
     ):
         if where:
             most = sorted(where.items(), key=lambda item: (-item[1], item[0]))
-            said.append(
-                f"{what[0].upper()}{what[1:]}: {sum(where.values()):,} in all, {_named([f'{shown(k)} {n:,}' for k, n in most])}."
-            )
+            at = _named([f"{shown(node)} {n:,}" for node, n in most])
+            said.append(f"{what[0].upper()}{what[1:]}: {sum(where.values()):,} in all, {at}.")
     if counts.undeclared:
         pairs = [f"{shown(s)} -> {shown(t)} ({n:,})" for (s, t), n in counts.undeclared.items()]
         said.append(f"The traces have messages along no arrow of the graph (undeclared): {_named(pairs)}.")

@@ -115,6 +115,9 @@ class Graph:
             order.update(dict.fromkeys(route.target for route in component.routes))
         if "" in order:
             raise GraphError("a node needs a name: the empty name is not allowed")
+        for word in (*order, *(key for _, key, _ in shares), *(r.key for c in components for r in c.routes)):
+            if not word.isascii() and any("\ud800" <= char <= "\udfff" for char in word):
+                raise GraphError(f"{word[:40]!a} has half a surrogate pair: no file can hold it")
         made = tuple(Arrow(*triple, share) for triple, share in shares.items())
         for node, excess in share_excess(made):
             raise GraphError(f"the shares of the arrows out of {shown(node)} add up to {1 + excess:g}, more than 1")

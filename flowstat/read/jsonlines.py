@@ -16,6 +16,7 @@ from flowstat.read.words import shown
 __all__ = ["read_json_lines"]
 
 BATCH = 65_536
+BOM = b"\xef\xbb\xbf"
 IDS = ("trace_id", "span_id", "parent_id")
 REQUIRED = ("trace_id", "span_id", "sent")
 
@@ -37,6 +38,8 @@ def read_json_lines(path: Path, origin: str, report: Callable[[str], None]) -> I
     try:
         with path.open("rb") as file:
             for number, line in enumerate(file, 1):
+                if number == 1:
+                    line = line.removeprefix(BOM)
                 if line.isspace():
                     continue
                 try:
@@ -84,7 +87,7 @@ def _mistake(row: Any, ids: type | None) -> str | None:
     status = row.get("status", "ok")
     if status not in STATUSES:
         return f"'status' is {shown(repr(status))}: it is one of {', '.join(STATUSES)}"
-    if row.get("name") is None and status != "dropped":
+    if not row.get("name") and status != "dropped":
         return "'name' is missing: which node handled it?"
     for column in TIMES:
         if type(row.get(column)) not in (int, str, type(None)):

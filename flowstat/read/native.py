@@ -17,7 +17,7 @@ import re
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from flowstat.errors import GraphError, Mistake
+from flowstat.errors import SHOWN_AT_ONCE, GraphError, Mistake
 from flowstat.read.graph import SHARE_SLACK, Arrow, Component, Graph, Route
 from flowstat.read.topics import ANY_KEY
 from flowstat.read.words import ARGUMENT, quote, quote_argument, quote_key, shown
@@ -48,6 +48,10 @@ def parse_native(text: str, origin: str = "<text>") -> Graph:
     """Read a graph in the native syntax; see `flowstat.parse_graph`."""
     if "\r" in text:
         text = text.replace("\r\n", "\n").replace("\r", "\n")
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise GraphError("", _place(text, [(error.start, "half a surrogate pair is no text")]), origin) from None
     parser = _Parser(text)
     parser.run()
     if parser.mistakes:
@@ -89,14 +93,15 @@ class _Parser:
         self.components: dict[Component, None] = {}
         self.totals: dict[str, float] = {}
         self.mistakes: list[tuple[int, str]] = []
+        self.end = len(text)
+        self.unclosed = 0
 
     def run(self) -> None:
         text, nodes, arrows = self.text, self.nodes, self.arrows
-        end = len(text)
         first = _first_comment.match(text)
         at = first.end() if first else 0
         match = _arrow.match
-        while at < end:
+        while at < self.end:
             found = match(text, at)
             if found is not None:
                 source, key, target, share = found.groups()
@@ -220,6 +225,8 @@ class _Parser:
             value = json.loads(found[0], strict=False)
         except json.JSONDecodeError as error:
             raise _Mistake(at + error.pos, "a wrong escape: quoted text is a JSON string", at) from None
+        if any("\ud800" <= char <= "\udfff" for char in value):
+            raise _Mistake(at, "half a surrogate pair is no text: no file can hold it")
         return str(value), found.end()
 
     def command(self, at: int) -> tuple[_Command, int]:
@@ -252,6 +259,10 @@ class _Parser:
                 end = _match_end(ARGUMENT, text, at)
                 word = (word or "") + text[at:end]
                 at = end
+        self.unclosed += 1
+        if self.unclosed > SHOWN_AT_ONCE:
+            # Each such mistake has read to the end of the text: more of them are not worth that.
+            self.end = start
         raise _Mistake(start, f"this component is not closed: {close!r} is missing")
 
     def build(self, stages: list[list[_Node] | _Command]) -> None:

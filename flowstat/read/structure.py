@@ -27,7 +27,8 @@ class Problem:
 def check_structure(table: pa.Table, origin: str) -> tuple[np.ndarray, list[Problem]]:
     """Check the tree that the ids of one trace file describe.
 
-    A span id that comes again in its run is the same event recorded twice: only its first row counts. A
+    A span id that comes again in its run is the same event recorded twice and counts once: a row that was
+    handled before one that was not, then the first by content. A
     parent that never appears leaves its child an orphan: it counts as an event, but starts no run. Times
     that run backwards change no count.
 
@@ -71,6 +72,9 @@ def check_structure(table: pa.Table, origin: str) -> tuple[np.ndarray, list[Prob
     again[order[1:][ordered[1:] == ordered[:-1]]] = True
     if again.any():
         problems.append(Problem("events recorded twice, counted once", int(again.sum()), example(int(again.argmax()))))
+        rows = np.flatnonzero(np.isin(event, event[again]))
+        again[rows] = True
+        again[_first_by_content(table, rows, event[rows])] = False
     keep = ~again
     firsts = order[keep[order]]
     at = np.searchsorted(event[firsts], parent_event)
@@ -84,6 +88,15 @@ def check_structure(table: pa.Table, origin: str) -> tuple[np.ndarray, list[Prob
     _refuse_cycles(up, keep & found, example)
     problems.extend(_backward_times(table, keep, example))
     return keep, problems
+
+
+def _first_by_content(table: pa.Table, rows: np.ndarray, event: np.ndarray) -> np.ndarray:
+    """Return one row for each event: one that was handled before others, then by content, not by place."""
+    some = table.take(pa.array(rows)).select(["status", "name", "sent"]).to_pandas().astype(object)
+    some = some.assign(event=event, row=rows, unhandled=~some["status"].isin(["ok", "error"]))
+    by = ["event", "unhandled", "name", "sent", "status", "row"]
+    chosen: np.ndarray = some.sort_values(by).drop_duplicates("event")["row"].to_numpy()
+    return chosen
 
 
 def _column(table: pa.Table, name: str, fill: np.ndarray | None = None) -> np.ndarray:

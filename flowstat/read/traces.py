@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 
 from flowstat.errors import TraceError
 from flowstat.read.canonical import COLUMNS, STATUSES, TraceFormat, schema
-from flowstat.read.jsonlines import read_json_lines
+from flowstat.read.jsonlines import BOM, read_json_lines
 from flowstat.read.words import shown
 
 if TYPE_CHECKING:
@@ -29,6 +29,8 @@ __all__ = ["TraceFile", "Traces", "read_traces"]
 
 REQUIRED = ("trace_id", "span_id", "parent_id", "parent", "name", "sent")
 WORDS = ("parent", "name", "key", "sent", "status", "worker")
+
+JSON_LINES = (".jsonl", ".ndjson")
 
 
 def _ignore(problem: str) -> None:
@@ -141,7 +143,9 @@ def _find(path: str) -> Iterator[TraceFile]:
             yield _recognise(match, segments)
             continue
         try:
-            inside = sorted(p for p in place.iterdir() if not p.name.startswith(".") and (p.is_dir() or _is_trace(p)))
+            # A link to a directory may lead back: it is not followed.
+            seen = (p for p in place.iterdir() if not p.name.startswith("."))
+            inside = sorted(p for p in seen if (not p.is_symlink() if p.is_dir() else _is_trace(p)))
         except OSError as error:
             raise TraceError(f"can't read the directory {match}: {error.strerror}") from None
         if not inside:
@@ -151,7 +155,7 @@ def _find(path: str) -> Iterator[TraceFile]:
 
 
 def _is_trace(path: Path) -> bool:
-    return path.suffix in (".parquet", ".jsonl", ".ndjson")
+    return path.suffix in (".parquet", *JSON_LINES)
 
 
 def _recognise(origin: str, parts: Sequence[Path]) -> TraceFile:
@@ -164,7 +168,7 @@ def _recognise(origin: str, parts: Sequence[Path]) -> TraceFile:
         raise TraceError(f"{origin} is empty: no trace was recorded in it")
     if head.startswith(b"PAR1"):
         return TraceFile(origin, "parquet", tuple(parts))
-    if head.lstrip().startswith(b"{"):
+    if head.removeprefix(BOM).lstrip().startswith(b"{") or (parts[0].suffix in JSON_LINES and b"\0" not in head):
         return TraceFile(origin, "jsonl", tuple(parts))
     raise TraceError(f"{origin} is neither Parquet nor JSON Lines: it does not begin like a trace")
 
@@ -176,6 +180,9 @@ def _read_parquet(path: Path, origin: str) -> Iterator[pa.RecordBatch]:
         missing = [c for c in REQUIRED if c not in names]
         if missing:
             raise TraceError(f"{origin} is not a canonical trace: column {missing[0]!r} is missing")
+        twice = [c for c in COLUMNS if names.count(c) > 1]
+        if twice:
+            raise TraceError(f"{origin}: the column {twice[0]!r} is there twice")
         # Words are read as dictionaries, so that a million rows of one name hold it once.
         words = [c for c in WORDS if c in names and columns.types[names.index(c)] == pa.string()]
         with pq.ParquetFile(path, read_dictionary=words) as file:
@@ -212,6 +219,8 @@ def _canonical(batch: pa.RecordBatch, origin: str, first: int) -> pa.RecordBatch
 
 
 def _cast(column: pa.Array, kind: pa.DataType) -> pa.Array:
+    if pa.types.is_floating(column.type):
+        column = pc.if_else(pc.is_nan(column), pa.scalar(None, column.type), column)
     if pa.types.is_timestamp(kind) and pa.types.is_timestamp(column.type) and column.type.tz is None:
         column = pc.assume_timezone(column, "UTC")
     if pa.types.is_dictionary(kind) and not pa.types.is_dictionary(column.type):
@@ -245,6 +254,9 @@ def _check_rows(batch: pa.RecordBatch, origin: str, first: int) -> pa.RecordBatc
         row = pc.index(handled, True).as_py()
         if row >= 0:
             raise TraceError(f"{origin}: row {row + first} has no name: which node handled it?")
+    empty = pc.index(pc.equal(batch.column("name").cast(pa.string()), ""), True).as_py()
+    if empty >= 0:
+        raise TraceError(f"{origin}: row {empty + first} has an empty name: which node handled it?")
     return batch
 
 

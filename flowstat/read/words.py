@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 
-__all__ = ["quote", "quote_argument", "quote_key", "shown"]
+__all__ = ["quote", "quote_argument", "quote_key", "shown", "visible"]
 
 ARGUMENT = re.compile(r'[^\s"\[\]]+')
 """A component's argument that needs no quotes."""
@@ -30,8 +30,14 @@ def quote_argument(argument: str) -> str:
 
 
 def shown(name: str, width: int = 60) -> str:
-    """Return a name short enough for a message."""
-    return name if len(name) <= width else name[: width - 3] + "..."
+    """Return a name on one line and short enough for a message."""
+    name = name if len(name) <= width else name[: width - 3] + "..."
+    return name if name.isprintable() else visible(name)
+
+
+def visible(text: str) -> str:
+    """Return a text on one line, with escapes for what would move a cursor or break an encoder."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def _quoted(text: str) -> str:

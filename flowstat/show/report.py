@@ -21,9 +21,10 @@ from flowstat.explain.sentences import (
     flows_sentences,
     loop_sentence,
 )
+from flowstat.read.words import visible
 from flowstat.results import Result, cell
 from flowstat.show.draw import draw
-from flowstat.show.tables import render
+from flowstat.show.tables import escaped, render
 
 __all__ = ["report"]
 
@@ -47,7 +48,7 @@ class Section:
     def cells(self) -> list[list[str]]:
         """Return the table's cells as text, at most `ROWS` lines."""
         result = self.result
-        return [[cell(row[c]) for c in result.columns] for row in result.rows()[:ROWS]] if result else []
+        return [[visible(cell(row[c])) for c in result.columns] for row in result.rows()[:ROWS]] if result else []
 
     def numeric(self) -> list[bool]:
         """Return for each column whether it holds numbers."""
@@ -116,6 +117,7 @@ def report(chain: Chain, path: str | Path, *, title: str | None = None, start: S
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters["escaped"] = escaped
     findings, sections = _sections(chain, start, top)
     text = environment.get_template(template).render(
         title=title or path.stem,

@@ -12,6 +12,7 @@ import sys
 from typing import Literal, get_args
 
 from flowstat.errors import OutputError
+from flowstat.read.words import visible
 from flowstat.results import Result, cell, plain
 
 __all__ = ["TableFormat", "render"]
@@ -79,7 +80,7 @@ def _table(result: Result, width: int | None) -> str:
 
     numeric = result.numeric()
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
-    cells = [[_visible(cell(row[c])) for c in result.columns] for row in result.rows()]
+    cells = [[visible(cell(row[c])) for c in result.columns] for row in result.rows()]
     needed = 0
     for name, column in zip(result.columns, zip(*cells, strict=True), strict=False):
         head = name.replace("_", " ")
@@ -96,11 +97,11 @@ def _table(result: Result, width: int | None) -> str:
     console = Console(file=io.StringIO(), width=max(width, needed), color_system=None, force_terminal=False)
     with console.capture() as captured:
         for text in filter(None, [result.title]):
-            console.print(Text(_visible(text)), end="\n\n")
+            console.print(Text(visible(text)), end="\n\n")
         console.print(table if cells else Text("nothing to show"))
         for note in result.notes():
             console.print()
-            console.print(Text(_visible(note)))
+            console.print(Text(visible(note)))
     return "\n".join(line.rstrip() for line in captured.get().rstrip().split("\n")) + "\n"
 
 
@@ -122,12 +123,12 @@ def _csv(result: Result) -> str:
 
 def _markdown(result: Result) -> str:
     numeric = result.numeric()
-    lines = [[_escaped(c.replace("_", " ")) for c in result.columns]]
+    lines = [[escaped(c.replace("_", " ")) for c in result.columns]]
     lines += [["---:" if c in numeric else "---" for c in result.columns]]
-    lines += [[_escaped(cell(row[c])) for c in result.columns] for row in result.rows()]
+    lines += [[escaped(cell(row[c])) for c in result.columns] for row in result.rows()]
     table = "\n".join("| " + " | ".join(line) + " |" for line in lines)
-    parts = [f"**{_escaped(result.title)}**"] if result.title else []
-    return "\n\n".join([*parts, table, *map(_escaped, result.notes())]) + "\n"
+    parts = [f"**{escaped(result.title)}**"] if result.title else []
+    return "\n\n".join([*parts, table, *map(escaped, result.notes())]) + "\n"
 
 
 def _exact(value: object) -> str:
@@ -141,11 +142,6 @@ def _exact(value: object) -> str:
     return str(value)
 
 
-def _escaped(text: str) -> str:
+def escaped(text: str) -> str:
     """Return a text that Markdown shows as it is, on one line."""
-    return _markup.sub(r"\\\g<0>", html.escape(_visible(text), quote=False))
-
-
-def _visible(text: str) -> str:
-    """Return a text on one line, with escapes for what would move a cursor or break an encoder."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+    return _markup.sub(r"\\\g<0>", html.escape(visible(text), quote=False))
