@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 __all__ = ["Drawing", "draw"]
 
 LAYOUT = "graphviz-pure"
-PATIENCE = 300
+PATIENCE = 120
 """Seconds after which a layout is given up."""
 
 NAME, LABEL, KEYS = 28, 22, 3
@@ -95,7 +95,7 @@ def draw(graph_or_chain: Graph | Chain, *, highlight: Sequence[str] = ()) -> Dra
 
     Runs start at nodes with a bold border; a node where runs stop says how often. An arrow is as thick as
     its share, and carries its key and share. Each loop (a strongly connected class with a cycle) has a
-    colour. Components are dashed boxes. Of more than 200 nodes or 600 arrows, those with the most traffic
+    colour. Components are dashed boxes. Of more than 200 nodes or 300 arrows, those with the most traffic
     (in a graph: with the most arrows) are drawn, and the picture says how many are left out.
 
     Parameters

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["DrawnArrow", "DrawnComponent", "DrawnNode", "Picture", "of_chain", "of_graph"]
 
 MOST_NODES = 200
-MOST_ARROWS = 600
+MOST_ARROWS = 300
 
 STEPS = 200
 """How many events of a run count as traffic; enough to rank what a picture keeps."""
