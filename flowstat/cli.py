@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import click
 
-from flowstat.errors import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_USAGE, FlowstatError
+from flowstat.errors import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_OK, EXIT_USAGE, FlowstatError
 
 if TYPE_CHECKING:
     from flowstat.estimate.chain import Chain
@@ -46,14 +46,13 @@ def main() -> NoReturn:
         click.echo(f"flowstat: {error}", err=True)
         sys.exit(EXIT_USAGE)
     except OSError as error:
-        if not isinstance(error, BrokenPipeError):
-            with suppress(OSError):
-                click.echo(f"flowstat: can't write the output: {error.strerror or error}", err=True)
-            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-            sys.exit(EXIT_USAGE)
-        # The reader, such as `head`, has what it wants.
+        # Nothing more can be written, and Python would try so at its end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        sys.exit(0)
+        if isinstance(error, BrokenPipeError):
+            sys.exit(EXIT_OK)  # the reader, such as `head`, has what it wants
+        with suppress(OSError):
+            click.echo(f"flowstat: can't write the output: {error.strerror or error}", err=True)
+        sys.exit(EXIT_USAGE)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -130,10 +129,10 @@ def cycles(
     from flowstat.analyze.loops import loops
     from flowstat.explain.sentences import loop_sentence
 
-    chain = _chain(graph, traces, prior)
+    chain = _chain(graph, traces, prior, start)
     results: dict[str, Result] = {}
     if show in ("all", "loops"):
-        found = loops(chain, start)
+        found = loops(chain)
         results["loops"] = found
         if format == "table":
             for loop in found.loops:
@@ -141,7 +140,7 @@ def cycles(
             if found.loops:
                 click.echo()
     if show in ("all", "cycles"):
-        results["cycles"] = find_cycles(chain, top, start, max_length)
+        results["cycles"] = find_cycles(chain, top, max_length=max_length)
     _print(results, format)
 
 
@@ -153,14 +152,14 @@ def absorbing(graph: str, traces: tuple[str, ...], prior: float, start: str | No
     from flowstat.analyze.absorption import absorption, visits
     from flowstat.analyze.classes import classes
 
-    chain = _chain(graph, traces, prior)
+    chain = _chain(graph, traces, prior, start)
     results: dict[str, Result] = {}
     if show in ("all", "outcomes"):
-        results["outcomes"] = absorption(chain, start)
+        results["outcomes"] = absorption(chain)
     if show in ("all", "visits"):
-        results["visits"] = visits(chain, start)
+        results["visits"] = visits(chain)
     if show in ("all", "classes"):
-        results["classes"] = classes(chain, start)
+        results["classes"] = classes(chain)
     _print(results, format)
 
 
@@ -172,7 +171,7 @@ def flows(graph: str, traces: tuple[str, ...], prior: float, start: str | None, 
     """List the most probable flows: the paths that runs leave when loops are erased."""
     from flowstat.analyze.flows import flows as find_flows
 
-    _print({"flows": find_flows(_chain(graph, traces, prior), top, start)}, format)
+    _print({"flows": find_flows(_chain(graph, traces, prior, start), top)}, format)
 
 
 @flowstat.command(epilog="Example: flowstat matrix orders.graph -t orders.parquet --format csv")
@@ -184,11 +183,8 @@ def flows(graph: str, traces: tuple[str, ...], prior: float, start: str | None, 
 def matrix(graph: str, traces: tuple[str, ...], prior: float, start: str | None, level: float, format: str) -> None:
     """Print the chain: every share, with its credible interval where traces stand behind it."""
     from flowstat.analyze.shares import shares
-    from flowstat.estimate.chain import start_law
 
-    chain = _chain(graph, traces, prior)
-    start_law(chain, start)
-    _print({"shares": shares(chain, level)}, format)
+    _print({"shares": shares(_chain(graph, traces, prior, start), level)}, format)
 
 
 @flowstat.command(epilog="Example: flowstat draw orders.graph -t orders.parquet -o orders.svg")
@@ -196,14 +192,10 @@ def matrix(graph: str, traces: tuple[str, ...], prior: float, start: str | None,
 @click.option("-o", "--output", default="-", metavar="FILE", help="A .svg, .png or .dot file; - prints SVG.")
 def draw(graph: str, traces: tuple[str, ...], prior: float, start: str | None, output: str) -> None:
     """Draw the graph, its shares and its loops."""
-    from dataclasses import replace
-
-    from flowstat.estimate.chain import start_law
     from flowstat.show.draw import draw as make_drawing
 
     _keep(output, graph, *traces)
-    chain = _chain(graph, traces, prior)
-    drawing = make_drawing(replace(chain, start=start_law(chain, start)))
+    drawing = make_drawing(_chain(graph, traces, prior, start))
     if output == "-":
         click.echo(drawing.svg)
     else:
@@ -231,7 +223,7 @@ def report(
     stem = "report" if graph == "-" else Path(graph).stem
     target = output or f"{stem}.html"
     _keep(target, graph, *traces)
-    write_report(_chain(graph, traces, prior), target, title=title or stem, start=start, top=top)
+    write_report(_chain(graph, traces, prior, start), target, title=title or stem, top=top)
     click.echo(f"wrote {target}", err=True)
 
 
@@ -435,9 +427,11 @@ def _finish(result: RunResult) -> None:
         sys.exit(EXIT_FAILED)
 
 
-def _chain(graph: str, traces: tuple[str, ...], prior: float) -> Chain:
-    """Read a graph and its traces; say on standard error what stands behind the numbers."""
-    from flowstat.estimate.chain import estimate
+def _chain(graph: str, traces: tuple[str, ...], prior: float, start: str | None) -> Chain:
+    """Read a graph and traces, start runs where asked, and say on standard error what stands behind the numbers."""
+    from dataclasses import replace
+
+    from flowstat.estimate.chain import estimate, start_law
     from flowstat.estimate.counts import Counts, count
     from flowstat.explain.sentences import data_sentences
     from flowstat.read.files import read_graph
@@ -449,7 +443,7 @@ def _chain(graph: str, traces: tuple[str, ...], prior: float) -> Chain:
     chain = estimate(count(read_traces(*traces), declared) if traces else Counts(), declared, prior)
     for sentence in data_sentences(chain):
         click.echo(sentence, err=True)
-    return chain
+    return replace(chain, start=start_law(chain, start))
 
 
 def _keep(output: str, *inputs: str | Path) -> None:

@@ -117,6 +117,11 @@ def number(value: float) -> str:
     return f"{value:.3e}"
 
 
+def counted(n: int, what: str) -> str:
+    """Return a number of things in words: `1 run`, `2,000 runs`."""
+    return f"{n:,} {what}" + ("" if n == 1 else "s")
+
+
 def _is_number(value: object) -> bool:
     return value is None or (isinstance(value, (int, float)) and not isinstance(value, bool))
 

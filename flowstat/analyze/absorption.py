@@ -86,6 +86,11 @@ class Visits(Result):
         return [{"node": v.node, "visits": v.visits, "reached": v.reached, "again": v.again} for v in self.nodes]
 
 
+def trap_name(nodes: tuple[str, ...]) -> str:
+    """Return what a closed class is called: its node, or its nodes in braces."""
+    return nodes[0] if len(nodes) == 1 else "{" + ", ".join(nodes) + "}"
+
+
 def absorption(chain: Chain, start: Start = None) -> Absorption:
     """Find where runs end.
 
@@ -135,8 +140,7 @@ def absorption(chain: Chain, start: Start = None) -> Absorption:
         if chance > 0:
             trapped = True
             nodes = tuple(chain.names[i] for i in states)
-            name = nodes[0] if len(nodes) == 1 else "{" + ", ".join(nodes) + "}"
-            outcomes.append(Outcome(name, "trap", chance, nodes))
+            outcomes.append(Outcome(trap_name(nodes), "trap", chance, nodes))
     outcomes.sort(key=lambda o: (-o.probability, o.nodes))
     if trapped:
         return Absorption(tuple(outcomes), inf, inf, chain.fans_out)

@@ -8,6 +8,7 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
+from flowstat.analyze.absorption import trap_name
 from flowstat.analyze.solve import DENSE, Solver, Vector, divisor, eliminate
 from flowstat.errors import AnalysisError
 from flowstat.estimate.chain import Chain, Start, start_law
@@ -146,10 +147,7 @@ class _Search:
         self.traps: list[str] = []
         for states in self.whole.closed:
             self.trap[states] = len(self.traps)
-            self.traps.append(
-                "{" + ", ".join(chain.names[i] for i in states) + "}" if len(states) > 1 else chain.names[states[0]]
-            )
-
+            self.traps.append(trap_name(tuple(chain.names[i] for i in states)))
         self.best = self._best()
 
     def _best(self) -> Vector:
@@ -173,15 +171,22 @@ class _Search:
 
     def _way_out(self, i: int, best: Vector) -> float:
         """Return the most that one way out of the class at node i can carry of a flow."""
+        onward, trapped = self.arrows_from(i)
+        ways = (share * float(best[j]) for j, share in onward if self.whole.label[j] != self.whole.label[i])
+        return max(float(self.chain.stop[i]), *ways, *trapped.values(), 0.0)
+
+    def arrows_from(self, i: int) -> tuple[list[tuple[int, float]], dict[int, float]]:
+        """Return the shares of node i's arrows to nodes outside of traps, and in sum to each trap."""
         span = slice(self.chain.P.indptr[i], self.chain.P.indptr[i + 1])
-        ways = [float(self.chain.stop[i])]
+        onward: list[tuple[int, float]] = []
         trapped: dict[int, float] = {}
         for j, share in zip(self.chain.P.indices[span].tolist(), self.chain.P.data[span].tolist(), strict=True):
-            if self.trap[j] >= 0:
-                trapped[int(self.trap[j])] = trapped.get(int(self.trap[j]), 0.0) + share
-            elif self.whole.label[j] != self.whole.label[i]:
-                ways.append(share * float(best[j]))
-        return max([*ways, *trapped.values()])
+            trap = int(self.trap[j])
+            if trap < 0:
+                onward.append((j, share))
+            else:
+                trapped[trap] = trapped.get(trap, 0.0) + share
+        return onward, trapped
 
     def run(self, top: int) -> tuple[list[Flow], bool]:
         # Heap entries: (rank, order, names, path, weight, finished flow). Finished ones come first on ties; a path
@@ -228,8 +233,7 @@ class _Search:
         ends: dict[int, float] = {}
         back = float(chain.P[[at]][:, earlier].sum()) if len(earlier) else 0.0
         never = float(exits[at]) + back
-        span = slice(chain.P.indptr[at], chain.P.indptr[at + 1])
-        onward = list(zip(chain.P.indices[span].tolist(), chain.P.data[span].tolist(), strict=True))
+        onward, trapped = self.arrows_from(at)
         if len(free):
             if len(free) > LARGEST:
                 raise AnalysisError(f"a class of {len(part)} nodes is too large for its flows: at most {LARGEST}")
@@ -247,14 +251,12 @@ class _Search:
         if chain.stop[at] > 0:
             p = visits * float(chain.stop[at])
             found.append((p, at, 0.0, Flow(names, names[-1], "stop", p)))
-        trapped: dict[int, float] = {}
         for j, share in onward:
-            if self.trap[j] >= 0:
-                trapped[int(self.trap[j])] = trapped.get(int(self.trap[j]), 0.0) + visits * share
-            elif j not in passed:
+            if j not in passed:
                 # Within the class the chance to end; beyond it, no more than the best flow onward.
                 bound = ends[j] if j in ends else float(self.best[j])
                 found.append((visits * share * bound, j, visits * share, None))
-        for trap, p in trapped.items():
+        for trap, share in trapped.items():
+            p = visits * share
             found.append((p, -1 - trap, 0.0, Flow(names, self.traps[trap], "trap", p)))
         return found

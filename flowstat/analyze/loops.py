@@ -12,7 +12,6 @@ import numpy.typing as npt
 from flowstat.analyze.solve import Index, Solver, Vector, eliminate, strong_classes
 from flowstat.errors import AnalysisError
 from flowstat.estimate.chain import END, Chain, Start, start_law
-from flowstat.read.patterns import parse_pattern
 from flowstat.results import LINEAGES, Result, Row
 
 __all__ = ["Exit", "Loop", "Loops", "loops"]
@@ -192,6 +191,7 @@ class _Forest:
     def __init__(self, chain: Chain, law: Vector) -> None:
         self.chain = chain
         self.law = law
+        self.arrows = chain.arrows()
         self.solver = Solver(chain.P, chain.stop)
         self.v, self.inflow = self.solver.visits(law)
         largest = max(map(len, self.solver.cyclic()), default=0)
@@ -212,8 +212,9 @@ class _Forest:
         self.found: list[Loop] = []
 
     def grow(self) -> list[Loop]:
-        waiting = [(states, 0, None) for states in self.solver.cyclic()][::-1]
-        work: list[tuple[Index, int, int | None]] = list(waiting)
+        work: list[tuple[Index, int, int | None]] = [(states, 0, None) for states in self.solver.cyclic()]
+        work.reverse()
+        diagonal = self.chain.P.diagonal()
         while work:
             states, depth, parent = work.pop()
             position = len(self.found)
@@ -223,7 +224,6 @@ class _Forest:
             body = np.sort(ordered[1:])
             inner = self.chain.P[body][:, body]
             nested = [body[part] for part in strong_classes(inner)]
-            diagonal = self.chain.P.diagonal()
             if diagonal[ordered[0]] > 0:
                 nested.insert(0, ordered[:1])
             for part in reversed(nested):
@@ -234,10 +234,8 @@ class _Forest:
     def after_fan_out(self) -> npt.NDArray[np.bool_]:
         """Return which nodes several lineages of one run can come to."""
         chain = self.chain
-        table = chain.counts.table if chain.counts is not None else ()
-        fanning = {node for node, sent in table if sum(times for _, times in parse_pattern(sent)) > 1}
         spread = np.zeros(self.solver.n, bool)
-        waiting = [chain.index[node] for node in fanning]
+        waiting = [chain.index[node] for node in chain.counts.fanning] if chain.counts is not None else []
         while waiting:
             i = waiting.pop()
             targets = chain.P.indices[chain.P.indptr[i] : chain.P.indptr[i + 1]]
@@ -256,10 +254,9 @@ class _Forest:
         most = states[incoming >= incoming.max() * (1 - TIE)]
         header = min(most.tolist(), key=chain.names.__getitem__)
         ordered = np.concatenate([[header], states[states != header]])
-        flow = dict(zip(states.tolist(), incoming.tolist(), strict=True))
-        entry_flow = np.array([flow[i] for i in ordered.tolist()])
+        entry_flow = np.concatenate([incoming[states == header], incoming[states != header]])
         block = self.solver.block(ordered)
-        rows, columns, values = chain.arrows()
+        rows, columns, values = self.arrows
         crossing = inside[rows] & ~inside[columns]
         leaving = np.bincount(rows[crossing], values[crossing], minlength=self.solver.n) + chain.stop
         gone = eliminate(block, leaving[ordered])
@@ -304,8 +301,7 @@ class _Forest:
         """Return how much comes in at each state from outside the loop."""
         if depth == 0:
             return self.inflow[states]
-        chain = self.chain
-        rows, columns, values = chain.arrows()
+        rows, columns, values = self.arrows
         into = ~inside[rows] & inside[columns]
         flow: Vector = np.bincount(
             columns[into], self.weight[rows[into]] * values[into], minlength=self.solver.n
@@ -349,8 +345,7 @@ class _Forest:
         return tuple(found)
 
     def share(self, ordered: Index) -> float:
-        weight = self.weight[ordered]
-        if self.endless:
-            closed = self.solver.classes[int(self.solver.label[ordered[0]])].closed
-            return float(weight.sum()) / self.total if closed and np.isfinite(weight).all() else 0.0
-        return float(weight.sum()) / self.total if self.total else 0.0
+        if self.endless and not self.solver.classes[int(self.solver.label[ordered[0]])].closed:
+            # What a run does before it is trapped is nothing beside what follows.
+            return 0.0
+        return float(self.weight[ordered].sum()) / self.total

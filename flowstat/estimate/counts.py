@@ -103,10 +103,15 @@ class Counts:
         sent_to = {target for _, target in self.messages}
         return tuple(sorted(sent_to.union(self.events, self.pending, self.starts)))
 
+    @cached_property
+    def fanning(self) -> frozenset[str]:
+        """The nodes of which some event sent more than one message."""
+        return frozenset(node for node, sent in self.table if sum(times for _, times in parse_pattern(sent)) > 1)
+
     @property
     def fans_out(self) -> bool:
         """Whether some event sent more than one message."""
-        return any(sum(times for _, times in parse_pattern(sent)) > 1 for _, sent in self.table)
+        return bool(self.fanning)
 
     def frame(self) -> pd.DataFrame:
         """Return the table: columns node, sent, events; sorted by node and pattern."""

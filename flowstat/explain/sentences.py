@@ -10,7 +10,7 @@ from flowstat.analyze.flows import Flows
 from flowstat.analyze.loops import Loop
 from flowstat.estimate.chain import END, Chain
 from flowstat.read.words import shown
-from flowstat.results import number
+from flowstat.results import counted, number
 
 __all__ = ["absorption_sentences", "cycles_sentence", "data_sentences", "flows_sentences", "loop_sentence", "percent"]
 
@@ -104,7 +104,7 @@ def flows_sentences(result: Flows) -> list[str]:
 def data_sentences(chain: Chain) -> list[str]:
     """Return what stands behind a chain's numbers, and what in it needs attention."""
     counts = chain.counts
-    said = [f"{_counted(len(chain.names), 'node')}, {_counted(chain.P.nnz, 'pair')} of them with messages between."]
+    said = [f"{counted(len(chain.names), 'node')}, {counted(chain.P.nnz, 'pair')} of them with messages between."]
     if counts is None:
         return said
     if not counts.files and not counts.events:
@@ -113,7 +113,7 @@ def data_sentences(chain: Chain) -> list[str]:
     events = sum(counts.events.values())
     files = f" from {_named([shown(f) for f in counts.files], 6)}" if counts.files else ""
     each = f", {number(events / counts.runs)} a run" if counts.runs else ""
-    said.append(f"{_counted(events, 'event')} of {_counted(counts.runs, 'run')}{each}{files}.")
+    said.append(f"{counted(events, 'event')} of {counted(counts.runs, 'run')}{each}{files}.")
     if counts.fans_out:
         said.append(
             "Some events send several messages: shares, chances and expected numbers below follow one "
@@ -141,10 +141,6 @@ def data_sentences(chain: Chain) -> list[str]:
     for problem in counts.problems:
         said.append(f"{problem.number:,} {problem.what} (such as {shown(problem.example, 200)}).")
     return said
-
-
-def _counted(n: int, what: str) -> str:
-    return f"{n:,} {what}" + ("" if n == 1 else "s")
 
 
 def _named(names: list[str], most: int = NAMED) -> str:

@@ -10,7 +10,7 @@ from typing import Literal, NamedTuple
 
 from flowstat.errors import GraphError
 from flowstat.read.topics import ANY_KEY
-from flowstat.read.words import shown
+from flowstat.read.words import is_storable, shown
 
 __all__ = ["Arrow", "Component", "Graph", "Route", "share_excess"]
 
@@ -116,7 +116,7 @@ class Graph:
         if "" in order:
             raise GraphError("a node needs a name: the empty name is not allowed")
         for word in (*order, *(key for _, key, _ in shares), *(r.key for c in components for r in c.routes)):
-            if not word.isascii() and any("\ud800" <= char <= "\udfff" for char in word):
+            if not is_storable(word):
                 raise GraphError(f"{word[:40]!a} has half a surrogate pair: no file can hold it")
         made = tuple(Arrow(*triple, share) for triple, share in shares.items())
         for node, excess in share_excess(made):

@@ -20,7 +20,7 @@ from typing import NamedTuple
 from flowstat.errors import SHOWN_AT_ONCE, GraphError, Mistake
 from flowstat.read.graph import SHARE_SLACK, Arrow, Component, Graph, Route
 from flowstat.read.topics import ANY_KEY
-from flowstat.read.words import ARGUMENT, quote, quote_argument, quote_key, shown
+from flowstat.read.words import ARGUMENT, is_storable, quote, quote_argument, quote_key, shown
 
 __all__ = ["format_native", "parse_native"]
 
@@ -225,7 +225,7 @@ class _Parser:
             value = json.loads(found[0], strict=False)
         except json.JSONDecodeError as error:
             raise _Mistake(at + error.pos, "a wrong escape: quoted text is a JSON string", at) from None
-        if any("\ud800" <= char <= "\udfff" for char in value):
+        if not is_storable(value):
             raise _Mistake(at, "half a surrogate pair is no text: no file can hold it")
         return str(value), found.end()
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 
-__all__ = ["quote", "quote_argument", "quote_key", "shown", "visible"]
+__all__ = ["is_storable", "quote", "quote_argument", "quote_key", "shown", "visible"]
 
 ARGUMENT = re.compile(r'[^\s"\[\]]+')
 """A component's argument that needs no quotes."""
@@ -38,6 +38,15 @@ def shown(name: str, width: int = 60) -> str:
 def visible(text: str) -> str:
     """Return a text on one line, with escapes for what would move a cursor or break an encoder."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def is_storable(text: str) -> bool:
+    """Return whether a text can be written to a file: half a surrogate pair can't."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _quoted(text: str) -> str:

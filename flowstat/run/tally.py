@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar, NamedTuple
 
 from flowstat.read.words import shown
-from flowstat.results import Result, Row
+from flowstat.results import Result, Row, counted
 
 __all__ = ["Failure", "RunResult", "Tally"]
 
@@ -74,10 +74,10 @@ class RunResult(Result):
 
     def sentences(self) -> list[str]:
         """Return the end-of-run report, a sentence each."""
-        said = [f"{_count(self.events, 'event')} in {_count(self.runs, 'run')}, seed {self.seed}."]
+        said = [f"{counted(self.events, 'event')} in {counted(self.runs, 'run')}, seed {self.seed}."]
         if self.components:
             said.append(
-                f"{_count(len(self.components), 'component')} of the graph not started: "
+                f"{counted(len(self.components), 'component')} of the graph not started: "
                 f"{_listed([shown(c) for c in self.components])}. A node with a component forwards its messages."
             )
         if self.stopped:
@@ -85,11 +85,11 @@ class RunResult(Result):
         if self.pending:
             waiting = [f"{shown(node)} ({n:,})" for node, n in self.pending.items()]
             total = sum(self.pending.values())
-            said.append(f"{_count(total, 'message')} never handled (status pending), waiting at {_listed(waiting)}.")
+            said.append(f"{counted(total, 'message')} never handled (status pending), waiting at {_listed(waiting)}.")
         failed = sum(e.events for e in self.errors) + self.errors_others
         if failed:
             kinds = [f"{e.exception} at {shown(e.node)} ({e.events:,})" for e in self.errors]
-            said.append(f"{_count(failed, 'event')} ended with an exception (status error): {_listed(kinds)}.")
+            said.append(f"{counted(failed, 'event')} ended with an exception (status error): {_listed(kinds)}.")
             said.append(
                 f"The first {self.errors[0].exception} at {shown(self.errors[0].node)}:\n{self.errors[0].traceback}"
             )
@@ -99,7 +99,7 @@ class RunResult(Result):
                 f"{shown(node)} with {f'the key {shown(key)}' if key else 'no key'} ({n:,})"
                 for (node, key), n in self.dropped.items()
             ]
-            said.append(f"{_count(lost, 'emit')} taken by no arrow (status dropped): {_listed(kinds)}.")
+            said.append(f"{counted(lost, 'emit')} taken by no arrow (status dropped): {_listed(kinds)}.")
         return said
 
 
@@ -141,10 +141,6 @@ class Tally:
 def waiting(nodes: Iterable[str]) -> dict[str, int]:
     """Count messages by node, most first; the order of equals is that of the names."""
     return dict(sorted(Counter(nodes).items(), key=lambda item: (-item[1], item[0])))
-
-
-def _count(n: int, what: str) -> str:
-    return f"{n:,} {what}" + ("" if n == 1 else "s")
 
 
 def _listed(parts: list[str]) -> str:

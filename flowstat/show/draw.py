@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from flowstat.errors import OutputError
 from flowstat.read.dot import percent
 from flowstat.read.graph import Graph
-from flowstat.read.words import shown
+from flowstat.read.words import shown, visible
 from flowstat.show.picture import Picture, of_chain, of_graph
 
 if TYPE_CHECKING:
@@ -202,13 +202,13 @@ def _legend(picture: Picture) -> Iterator[str]:
 
 def _tips(picture: Picture) -> dict[str, str]:
     """Return the tooltip of each thing, by the title that the layout gives it."""
-    tips = {f"n{k}": _visible(node.name) for k, node in enumerate(picture.nodes)}
+    tips = {f"n{k}": visible(node.name) for k, node in enumerate(picture.nodes)}
     for arrow in picture.arrows:
-        ends = f"{_visible(picture.nodes[arrow.source].name)} -> {_visible(picture.nodes[arrow.target].name)}"
+        ends = f"{visible(picture.nodes[arrow.source].name)} -> {visible(picture.nodes[arrow.target].name)}"
         share = "" if arrow.share is None or arrow.apart else f"{100 * arrow.share:.6g}%"
-        more = "  ".join(filter(None, [", ".join(map(_visible, arrow.keys)), share]))
+        more = "  ".join(filter(None, [", ".join(map(visible, arrow.keys)), share]))
         tips[f"n{arrow.source}->n{arrow.target}"] = f"{ends}: {more}" if more else ends
-    return tips | {f"c{k}": _visible(c.command) for k, c in enumerate(picture.components)}
+    return tips | {f"c{k}": visible(c.command) for k, c in enumerate(picture.components)}
 
 
 def _clean(svg: str, tips: Mapping[str, str]) -> str:
@@ -255,13 +255,8 @@ def _room(texts: Sequence[str]) -> dict[str, str]:
 
 
 def _short(text: str, most: int) -> str:
-    text = _visible(text[: 2 * most]) + ("" if len(text) <= 2 * most else _visible(text[-most:]))
+    text = visible(text[: 2 * most]) + ("" if len(text) <= 2 * most else visible(text[-most:]))
     return text if len(text) <= most else f"{text[: most * 2 // 3]}…{text[-most // 4 :]}"
-
-
-def _visible(text: str) -> str:
-    """Return a text on one line of characters that XML and an encoder take."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def _label(texts: Sequence[str]) -> str:

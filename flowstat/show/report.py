@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import jinja2
@@ -14,7 +14,7 @@ from flowstat.analyze.flows import flows
 from flowstat.analyze.loops import loops
 from flowstat.analyze.shares import shares
 from flowstat.errors import OutputError
-from flowstat.estimate.chain import Chain, Start
+from flowstat.estimate.chain import Chain, Start, start_law
 from flowstat.explain.sentences import (
     absorption_sentences,
     data_sentences,
@@ -118,7 +118,8 @@ def report(chain: Chain, path: str | Path, *, title: str | None = None, start: S
         lstrip_blocks=True,
     )
     environment.filters["escaped"] = escaped
-    findings, sections = _sections(chain, start, top)
+    chain = replace(chain, start=start_law(chain, start))
+    findings, sections = _sections(chain, top)
     text = environment.get_template(template).render(
         title=title or path.stem,
         version=flowstat.__version__,
@@ -134,27 +135,29 @@ def report(chain: Chain, path: str | Path, *, title: str | None = None, start: S
     return path
 
 
-def _sections(chain: Chain, start: Start, top: int) -> tuple[list[str], list[Section]]:
+def _sections(chain: Chain, top: int) -> tuple[list[str], list[Section]]:
     """Return the findings, most important first, and the parts that show them."""
-    found_loops = loops(chain, start)
-    found_cycles = cycles(chain, top, start)
-    outcomes = absorption(chain, start)
-    found_flows = flows(chain, top, start)
+    found_loops = loops(chain)
+    found_cycles = cycles(chain, top)
+    outcomes = absorption(chain)
+    found_flows = flows(chain, top)
     told_loops = tuple(loop_sentence(loop, chain.fans_out) for loop in found_loops.loops)
+    told_outcomes = tuple(absorption_sentences(outcomes))
+    told_flow = tuple(flows_sentences(found_flows)[:1])
     outermost = sorted((loop for loop in found_loops.loops if loop.depth == 0), key=lambda loop: -loop.share)
     findings = [
-        *absorption_sentences(outcomes),
+        *told_outcomes,
         *(f"Loop: {loop_sentence(loop, chain.fans_out)}" for loop in outermost[:3]),
-        *flows_sentences(found_flows)[:1],
+        *told_flow,
     ]
     if not found_loops.loops:
         findings.append("There is no loop: every run passes each node at most once.")
     sections = [
         Section("loops", "Loops", told_loops, found_loops),
         Section("cycles", "Most probable cycles", (), found_cycles),
-        Section("outcomes", "Where runs end", tuple(absorption_sentences(outcomes)), outcomes),
-        Section("flows", "Most probable flows", tuple(flows_sentences(found_flows)[:1]), found_flows),
-        Section("visits", "How often runs come to each node", (), visits(chain, start)),
+        Section("outcomes", "Where runs end", told_outcomes, outcomes),
+        Section("flows", "Most probable flows", told_flow, found_flows),
+        Section("visits", "How often runs come to each node", (), visits(chain)),
         Section("shares", "Shares, arrow by arrow", (), shares(chain)),
     ]
     return findings, sections
