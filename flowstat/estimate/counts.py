@@ -14,8 +14,9 @@ import pyarrow.compute as pc
 
 from flowstat.errors import TraceError
 from flowstat.read.graph import Graph
+from flowstat.read.notices import Problem
 from flowstat.read.patterns import parse_pattern
-from flowstat.read.structure import Problem, check_structure
+from flowstat.read.structure import check_structure
 from flowstat.read.traces import TraceFile, Traces
 from flowstat.read.words import shown
 

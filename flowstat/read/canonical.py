@@ -22,7 +22,7 @@ import pyarrow.parquet as pq
 
 from flowstat.errors import OutputError
 
-__all__ = ["COLUMNS", "STATUSES", "TraceFormat", "TraceWriter", "open_writer", "schema"]
+__all__ = ["COLUMNS", "STATUSES", "TraceFormat", "TraceWriter", "open_writer", "schema", "span_schema"]
 
 TraceFormat = Literal["parquet", "jsonl"]
 
@@ -46,6 +46,16 @@ def schema(ids: pa.DataType | None = None) -> pa.Schema:
     }
     required = ("trace_id", "span_id", "sent", "status")
     return pa.schema([pa.field(c, types[c], nullable=c not in required) for c in COLUMNS])
+
+
+def span_schema() -> pa.Schema:
+    """Return the schema of spans as their formats tell them: ids are texts, and so are those of links.
+
+    `sent` is null where it is to follow from the children, `parent` where the sender's node is unknown.
+    """
+    link = pa.struct([pa.field("trace_id", pa.string()), pa.field("span_id", pa.string())])
+    fields = [f.with_nullable(f.name not in ("trace_id", "span_id", "status")) for f in schema(pa.string())]
+    return pa.schema([*fields, pa.field("links", pa.list_(link))])
 
 
 class TraceWriter(Protocol):

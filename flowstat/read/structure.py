@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -11,17 +10,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from flowstat.errors import TraceError
+from flowstat.read.notices import Problem
 
-__all__ = ["Problem", "check_structure"]
-
-
-@dataclass(frozen=True)
-class Problem:
-    """Something about a trace that a reader of its numbers must know: what, how often, one example."""
-
-    what: str
-    number: int
-    example: str
+__all__ = ["check_structure"]
 
 
 def check_structure(table: pa.Table, origin: str) -> tuple[np.ndarray, list[Problem]]:

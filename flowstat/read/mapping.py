@@ -1,0 +1,44 @@
+"""How foreign traces are read: which column means what, what is a node, what is done with bad records."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+
+__all__ = ["Mapping"]
+
+
+@dataclass(frozen=True)
+class Mapping:
+    """What the reader of traces is told; all of it is optional.
+
+    Attributes
+    ----------
+    case, activity, time
+        Columns of a sequential log (of OCEL: `case` is the object type).
+    trace, span, parent, name
+        Columns of a table of spans; with `time`, and with `activity` and `case` unset.
+    node
+        Template of a node's name, `{service}.{name}`: fields in braces are what the format knows of a span
+        (see `flowstat.read.nodes`), its attributes, or columns of the table.
+    cut
+        Nanoseconds before the last time of the traces: an event that sent nothing and is later than that may
+        have been cut off by the window's edge; it is pending, not ended.
+    skip_bad
+        Count records that can't be read and go on.
+    """
+
+    case: str | None = None
+    activity: str | None = None
+    time: str | None = None
+    trace: str | None = None
+    span: str | None = None
+    parent: str | None = None
+    name: str | None = None
+    node: str | None = None
+    cut: int | None = None
+    skip_bad: bool = False
+
+    @property
+    def given(self) -> dict[str, object]:
+        """The options that were set."""
+        return {f.name: getattr(self, f.name) for f in fields(self) if getattr(self, f.name)}
