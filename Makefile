@@ -3,13 +3,13 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 
-.PHONY: demo test lint benchmark data clean
+.PHONY: demo test lint servers benchmark fuzz data clean
 
 # The environment is rebuilt when the declared or the pinned dependencies change.
 $(VENV)/.ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install -q --disable-pip-version-check --upgrade -c constraints.txt pip
-	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt --build-constraint constraints.txt --group test -e .
+	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt --build-constraint constraints.txt --group test -e ".[postgres,spark]"
 	@touch $@
 
 demo: $(VENV)/.ready
@@ -18,8 +18,19 @@ demo: $(VENV)/.ready
 	$(BIN)/flowstat cycles data/orders.graph -t out/orders.parquet
 	$(BIN)/flowstat report data/orders.graph -t out/orders.parquet -o out/orders.html
 
-test: lint
+test: lint servers
 	$(BIN)/python -m pytest
+
+# The servers that some tests start: installed where that can be done, and skipped with a reason where not.
+servers:
+	@missing=""; \
+	ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || command -v initdb >/dev/null || missing="postgresql"; \
+	command -v java >/dev/null || missing="$$missing default-jre-headless"; \
+	if [ -n "$$missing" ] && command -v apt-get >/dev/null && [ "$$(id -u)" = 0 ]; then \
+		echo "installing for the tests: $$missing"; \
+		apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends $$missing \
+			>/dev/null; \
+	fi || true
 
 lint: $(VENV)/.ready
 	$(BIN)/ruff check .
@@ -27,7 +38,13 @@ lint: $(VENV)/.ready
 	$(BIN)/mypy
 
 benchmark: $(VENV)/.ready
+	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt --group benchmark
 	$(BIN)/python -m tests.benchmarks
+
+# An hour of damaged traces for every reader; what it finds belongs in tests/fuzz/found.
+fuzz: $(VENV)/.ready
+	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt --group fuzz
+	$(BIN)/python -m tests.fuzz -- -max_total_time=3600
 
 # Records the traces of data/ again: the same bytes. The storm is stopped at its bound, with exit code 1.
 data: $(VENV)/.ready

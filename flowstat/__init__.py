@@ -31,7 +31,11 @@ if TYPE_CHECKING:
         TraceError,
     )
     from flowstat.estimate.chain import Chain, estimate
-    from flowstat.estimate.counts import Counts, count
+    from flowstat.estimate.counting import count
+    from flowstat.estimate.counts import Counts
+    from flowstat.estimate.counts_file import read_counts, write_counts
+    from flowstat.estimate.discover import discover
+    from flowstat.estimate.summary import summarise
     from flowstat.read.canonical import open_writer
     from flowstat.read.files import format_graph, parse_graph, read_graph
     from flowstat.read.graph import Arrow, Component, Graph, Route
@@ -59,7 +63,11 @@ _HOMES = {
     "read.graph": ("Arrow", "Component", "Graph", "Route"),
     "read.traces": ("Traces", "read_traces"),
     "read.canonical": ("open_writer",),
-    "estimate.counts": ("Counts", "count"),
+    "estimate.counting": ("count",),
+    "estimate.counts": ("Counts",),
+    "estimate.counts_file": ("read_counts", "write_counts"),
+    "estimate.discover": ("discover",),
+    "estimate.summary": ("summarise",),
     "estimate.chain": ("Chain",),
     "analyze.classes": ("classes",),
     "analyze.absorption": ("absorption", "visits"),
@@ -97,6 +105,7 @@ __all__ = [
     "classes",
     "count",
     "cycles",
+    "discover",
     "draw",
     "estimate",
     "flows",
@@ -106,11 +115,14 @@ __all__ = [
     "on",
     "open_writer",
     "parse_graph",
+    "read_counts",
     "read_graph",
     "read_traces",
     "report",
     "shares",
+    "summarise",
     "visits",
+    "write_counts",
 ]
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
@@ -19,6 +19,9 @@ from flowstat.errors import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_OK, EXIT_USAGE, 
 
 if TYPE_CHECKING:
     from flowstat.estimate.chain import Chain
+    from flowstat.estimate.counting import Progress
+    from flowstat.read.notices import Problem
+    from flowstat.read.traces import Traces
     from flowstat.results import Result
     from flowstat.run.loop import Limits
     from flowstat.run.tally import RunResult
@@ -28,6 +31,9 @@ __all__ = ["main"]
 Command = TypeVar("Command", bound=Callable[..., object])
 
 FORMATS = ("table", "json", "csv", "markdown")
+
+READING = "flowstat.reading"
+"""Where the context keeps how traces are read."""
 
 
 def main() -> NoReturn:
@@ -65,6 +71,7 @@ def flowstat() -> None:
 
     \b
     flowstat run app.graph --runs 1000 -o app.parquet   record traces
+    flowstat graph -t spans.json -o app.graph           or start from traces you have
     flowstat cycles app.graph -t app.parquet            where are the loops?
     flowstat report app.graph -t app.parquet            all of it, for a review
     """
@@ -86,10 +93,57 @@ def _asks(command: Command) -> Command:
             "--traces",
             metavar="TRACE",
             multiple=True,
-            help="A trace: file, directory, glob or -; may be repeated.",
+            help="A trace or counts: file, directory, glob or -; may be repeated.",
         ),
         click.argument("graph"),
     ):
+        command = option(command)
+    return _reads(command)
+
+
+def _reads(command: Command) -> Command:
+    """Add how traces are read: kept with the context, since every command hands them on as they are."""
+
+    def keep(context: click.Context, parameter: click.Parameter, value: Any) -> None:
+        if value:
+            context.meta.setdefault(READING, {})[parameter.name] = value
+
+    columns = {
+        "case": "Column of a log's case; of OCEL, the object type.",
+        "activity": "Column of a log's activity.",
+        "time": "Column of the time.",
+        "trace": "Column of a table of spans: the run.",
+        "span": "Column of the event's id.",
+        "parent": "Column of the parent's id.",
+        "name": "Column of the node's name.",
+    }
+    options = [
+        click.option(f"--{name}", metavar="COLUMN", expose_value=False, callback=keep, help=text)
+        for name, text in columns.items()
+    ]
+    options += [
+        click.option(
+            "--node", metavar="TEMPLATE", expose_value=False, callback=keep, help="A span's node: '{service}.{name}'."
+        ),
+        click.option(
+            "--cut",
+            metavar="DURATION",
+            expose_value=False,
+            callback=keep,
+            help="Events this near the last one that sent nothing are pending, not ended: 90s, 5m, 1h.",
+        ),
+        click.option(
+            "--skip-bad", is_flag=True, expose_value=False, callback=keep, help="Skip and count what can't be read."
+        ),
+        click.option(
+            "--memory",
+            metavar="SIZE",
+            expose_value=False,
+            callback=keep,
+            help="What joins may hold in memory, such as 500MB; the rest goes to disk.  [default: 1GB]",
+        ),
+    ]
+    for option in reversed(options):
         command = option(command)
     return command
 
@@ -227,57 +281,257 @@ def report(
     click.echo(f"wrote {target}", err=True)
 
 
+TRACE_FORMATS = ("parquet", "jsonl", "otlp", "jaeger", "xes")
+
+
 @flowstat.command(
-    epilog="Examples: flowstat convert orders.graph -o orders.dot; flowstat convert -t orders.parquet -o orders.jsonl"
+    epilog="Examples: flowstat convert orders.graph -o orders.dot; flowstat convert -t spans.json -o spans.parquet"
 )
 @click.argument("graph", required=False)
 @click.option("-t", "--traces", metavar="TRACE", multiple=True, help="Traces to convert, in place of a graph.")
 @click.option("-o", "--output", default="-", metavar="FILE", help="Where to; - prints a graph.")
-@click.option("--to", type=click.Choice(["graph", "dot", "parquet", "jsonl"]), help="By default from the name.")
+@click.option("--to", type=click.Choice(["graph", "dot", *TRACE_FORMATS]), help="By default from the name.")
 @click.option("--overwrite", is_flag=True, help="Replace what is there.")
+@_reads
 def convert(graph: str | None, traces: tuple[str, ...], output: str, to: str | None, overwrite: bool) -> None:
-    """Rewrite a graph (native syntax, DOT) or traces (Parquet, JSON Lines) in another format."""
+    """Rewrite a graph (native syntax, DOT) or traces in another format.
+
+    Traces in any format that can be read become canonical Parquet (or JSON Lines), and canonical ones OTLP/JSON,
+    Jaeger JSON or XES: --to, or the name: .parquet, .jsonl, .otlp.json, .jaeger.json, .xes, .xes.gz.
+    """
     if (graph is None) == (not traces):
         raise click.UsageError("give a graph, or traces with -t, and not both")
-    suffix = Path(output).suffix.lower()
     if graph is not None:
-        from flowstat.errors import OutputError
-        from flowstat.read.files import format_graph, read_graph
-
-        if to in ("parquet", "jsonl"):
+        if to in TRACE_FORMATS:
             raise click.UsageError(f"a graph is written as graph or dot, not {to}")
-        text = format_graph(
-            read_graph(graph), "dot" if to == "dot" or (not to and suffix in (".dot", ".gv")) else "graph"
-        )
-        if output == "-":
-            click.echo(text, nl=False)
-            return
-        _keep(output, graph)
-        if Path(output).exists() and not overwrite:
-            raise OutputError(f"{output} is there already: choose another name, or --overwrite")
-        try:
-            Path(output).write_text(text, encoding="utf-8")
-        except OSError as error:
-            raise OutputError(f"can't write {output}: {error.strerror}") from None
+        _convert_graph(graph, output, to, overwrite)
     else:
-        from flowstat.read.canonical import open_writer
-        from flowstat.read.traces import read_traces
-
         if to in ("graph", "dot"):
-            raise click.UsageError(f"traces are written as parquet or jsonl, not {to}")
+            raise click.UsageError(f"traces are written as {', '.join(TRACE_FORMATS)}, not {to}")
         if output == "-":
             raise click.UsageError("name the trace to write with -o")
-        source = read_traces(*traces)
-        _keep(output, *(file.origin for file in source.files), *(p for file in source.files for p in file.parts))
-        rows = 0
-        with open_writer(
-            output, "jsonl" if to == "jsonl" else "parquet" if to else None, overwrite=overwrite
-        ) as writer:
-            for batch in source.batches(lambda problem: click.echo(problem, err=True)):
+        _convert_traces(traces, output, to, overwrite)
+    if output != "-":
+        click.echo(f"wrote {output}", err=True)
+
+
+def _convert_graph(graph: str, output: str, to: str | None, overwrite: bool) -> None:
+    from flowstat.errors import OutputError
+    from flowstat.read.files import format_graph, read_graph
+
+    dot = to == "dot" or (not to and Path(output).suffix.lower() in (".dot", ".gv"))
+    text = format_graph(read_graph(graph), "dot" if dot else "graph")
+    if output == "-":
+        click.echo(text, nl=False)
+        return
+    _keep(output, graph)
+    if Path(output).exists() and not overwrite:
+        raise OutputError(f"{output} is there already: choose another name, or --overwrite")
+    _write(output, text)
+
+
+def _convert_traces(traces: tuple[str, ...], output: str, to: str | None, overwrite: bool) -> None:
+    from flowstat.read.notices import Notices
+    from flowstat.read.resolve import canonical_batches
+    from flowstat.read.writers import open_trace_writer
+
+    source, memory = _traces(traces)
+    _keep(
+        output, *(name for file in source.files for name in file.origins), *(p for f in source.files for p in f.parts)
+    )
+    if len(source.files) > 1:
+        names = ", ".join(file.origin for file in source.files[:3])
+        raise click.UsageError(
+            f"these are {len(source.files)} traces whose ids are their own ({names}...): convert them one by one"
+        )
+    (file,) = source.files
+    rows = 0
+    with _progress() as progress:
+        total = sum(part.stat().st_size for part in file.parts)
+        read = [0]
+
+        def advance(n: int) -> None:
+            read[0] += n
+            progress("converting", read[0], total, rows)
+
+        notices = Notices(file.mapping.skip_bad, advance)
+        with open_trace_writer(output, to, overwrite=overwrite) as writer:
+            for batch in canonical_batches(file, notices, memory):
                 writer.write(batch)
                 rows += len(batch)
-        click.echo(f"{rows:,} rows", err=True)
+                progress("converting", read[0], total, rows)
+    _tell(notices.problems)
+    click.echo(f"{rows:,} rows", err=True)
+
+
+def _tell(problems: Iterable[Problem]) -> None:
+    for problem in problems:
+        click.echo(f"{problem.number:,} {problem.what} (such as {problem.example})", err=True)
+
+
+def _write(output: str, text: str) -> None:
+    from flowstat.errors import OutputError
+
+    try:
+        Path(output).write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise OutputError(f"can't write {output}: {error.strerror}") from None
+
+
+@flowstat.command("traces", epilog="Example: flowstat traces orders.parquet spans/*.json")
+@click.argument("traces", nargs=-1, required=True)
+@_reads
+@_shows("files", "problems")
+def traces_(traces: tuple[str, ...], format: str, show: str) -> None:
+    """Say what traces hold: runs, events, nodes, period, and all that is odd about them."""
+    from flowstat.estimate.summary import summarise
+
+    source, memory = _traces(traces)
+    with _progress() as progress:
+        found = summarise(source, memory=memory, progress=progress)
+    results: dict[str, Result] = {}
+    if show in ("all", "files"):
+        results["files"] = found.files
+    if show in ("all", "problems"):
+        results["problems"] = found.problems
+    _print(results, format)
+
+
+@flowstat.command(
+    epilog="Examples: flowstat count orders.parquet -o orders.json; "
+    "flowstat count --engine postgres://host/db --table spans -o counts.json"
+)
+@click.argument("traces", nargs=-1)
+@click.option("--engine", metavar="URL", help="Count where the data live: duckdb:///, postgres://, spark://, ...")
+@click.option("--table", metavar="NAME", help="Table (or path) there that holds the traces.")
+@click.option("-o", "--output", default="-", metavar="FILE", help="Counts file to write; - prints it.")
+@click.option("--latencies", is_flag=True, help="Sum up the latencies of every pair of nodes too.")
+@_reads
+def count(traces: tuple[str, ...], engine: str | None, table: str | None, output: str, latencies: bool) -> None:
+    """Count traces; every analysis takes the counts in their place (-t counts.json)."""
+    from flowstat.estimate.counts_file import format_counts, write_counts
+
+    if engine is None:
+        from flowstat.estimate.counting import count as count_traces
+
+        if not traces:
+            raise click.UsageError("name the traces to count, or --engine and --table")
+        if table:
+            raise click.UsageError("--table needs --engine: which engine holds the table?")
+        source, memory = _traces(traces)
+        _keep(output, *(name for file in source.files for name in file.origins))
+        with _progress() as progress:
+            counts = count_traces(source, latencies=latencies, memory=memory, progress=progress)
+    else:
+        from flowstat.estimate.engine import count_on
+
+        if traces or not table:
+            raise click.UsageError("--engine counts one --table there, and no files")
+        counts = count_on(engine, table, latencies=latencies, **_reading())
+    _tell(counts.problems)
+    events = sum(counts.events.values())
+    click.echo(f"{events:,} events in {counts.runs:,} runs at {len(counts.events):,} nodes", err=True)
+    if output == "-":
+        click.echo(format_counts(counts), nl=False)
+    else:
+        write_counts(counts, output)
+        click.echo(f"wrote {output}", err=True)
+
+
+@flowstat.command(epilog="Example: flowstat merge monday.json tuesday.json -o week.json")
+@click.argument("counts", nargs=-1, required=True)
+@click.option("-o", "--output", default="-", metavar="FILE", help="Where to; - prints it.")
+def merge(counts: tuple[str, ...], output: str) -> None:
+    """Add up counts files, of other days or other machines."""
+    from flowstat.estimate.counts_file import format_counts, read_counts, write_counts
+
+    total = read_counts(*counts)
+    if output == "-":
+        click.echo(format_counts(total), nl=False)
+    else:
+        write_counts(total, output)
+        click.echo(f"wrote {output}", err=True)
+
+
+@flowstat.command("graph", epilog="Example: flowstat graph -t spans.json --min-share 0.01 -o app.graph")
+@click.option(
+    "-t", "--traces", metavar="TRACE", multiple=True, required=True, help="Traces or counts; may be repeated."
+)
+@click.option(
+    "--min-share", type=click.FloatRange(0, 1), default=0.0, show_default=True, help="Least share of an arrow."
+)
+@click.option(
+    "--min-count", type=click.IntRange(min=1), default=1, show_default=True, help="Least messages of an arrow."
+)
+@click.option("-o", "--output", default="-", metavar="FILE", help="Where to; - prints it.")
+@click.option("--overwrite", is_flag=True, help="Replace what is there.")
+@_reads
+def graph_(traces: tuple[str, ...], min_share: float, min_count: int, output: str, overwrite: bool) -> None:
+    """Write the graph that the traces show, with the shares of its arrows, ready to be edited."""
+    from flowstat.errors import OutputError
+    from flowstat.estimate.counting import count as count_traces
+    from flowstat.estimate.discover import discover, format_discovered
+
+    source, memory = _traces(traces)
+    with _progress() as progress:
+        counts = count_traces(source, memory=memory, progress=progress)
+    _tell(counts.problems)
+    text = format_discovered(discover(counts, min_share, min_count), counts, min_share, min_count)
+    if output == "-":
+        click.echo(text, nl=False)
+        return
+    _keep(output, *(name for file in source.files for name in file.origins))
+    if Path(output).exists() and not overwrite:
+        raise OutputError(f"{output} is there already: choose another name, or --overwrite")
+    _write(output, text)
     click.echo(f"wrote {output}", err=True)
+
+
+def _reading() -> dict[str, Any]:
+    """Return how traces are to be read, as `read_traces` takes it."""
+    options = click.get_current_context().meta.get(READING, {})
+    return {name: value for name, value in options.items() if name != "memory"}
+
+
+def _traces(paths: tuple[str, ...]) -> tuple[Traces, int | None]:
+    """Find traces as the options say, and how much memory their counting may take."""
+    from flowstat.read.database import size
+    from flowstat.read.traces import read_traces
+
+    if paths.count("-") > 1:
+        raise click.UsageError("standard input (-) can be read once only")
+    memory = click.get_current_context().meta.get(READING, {}).get("memory")
+    return read_traces(*paths, **_reading()), size(memory) if memory else None
+
+
+@contextmanager
+def _progress() -> Iterator[Progress]:
+    """Show on a terminal how far the reading is, with its rate and the time that remains."""
+    if not sys.stderr.isatty():
+        yield lambda stage, done, total, events: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.percentage:>3.0f}%  {task.fields[events]}"),
+        TimeRemainingColumn(),
+    )
+    from time import monotonic
+
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("reading", total=None, events="")
+        began = monotonic()
+
+        def show(stage: str, done: int, total: int, events: int) -> None:
+            rate = events / max(monotonic() - began, 1e-3)
+            known = done if stage == "reading" or stage == "converting" else None
+            text = f"{events:,} events, {rate:,.0f}/s" if events else ""
+            bar.update(task, description=stage, total=total or None, completed=known, events=text)
+
+        yield show
 
 
 def _records(command: Command) -> Command:
@@ -432,15 +686,20 @@ def _chain(graph: str, traces: tuple[str, ...], prior: float, start: str | None)
     from dataclasses import replace
 
     from flowstat.estimate.chain import estimate, start_law
-    from flowstat.estimate.counts import Counts, count
+    from flowstat.estimate.counting import count as count_traces
+    from flowstat.estimate.counts import Counts
     from flowstat.explain.sentences import data_sentences
     from flowstat.read.files import read_graph
-    from flowstat.read.traces import read_traces
 
     if [graph, *traces].count("-") > 1:
         raise click.UsageError("standard input (-) can be read once only")
     declared = read_graph(graph)
-    chain = estimate(count(read_traces(*traces), declared) if traces else Counts(), declared, prior)
+    counts = Counts()
+    if traces:
+        source, memory = _traces(traces)
+        with _progress() as progress:
+            counts = count_traces(source, declared, memory=memory, progress=progress)
+    chain = estimate(counts, declared, prior)
     for sentence in data_sentences(chain):
         click.echo(sentence, err=True)
     return replace(chain, start=start_law(chain, start))

@@ -7,8 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from flowstat.estimate.counts import Counts, count
+from flowstat.estimate.counting import count
+from flowstat.estimate.counts import Counts
 from flowstat.read.files import parse_graph
+from flowstat.read.notices import Notices
 from flowstat.read.patterns import format_pattern, parse_pattern
 from flowstat.read.traces import read_traces
 from tests.strategies import Row, event, forests, names, write_json_lines, write_parquet
@@ -112,7 +114,9 @@ def test_counts_of_files_add_up(tmp_path: Path, first: list[Row], second: list[R
     paths = write_parquet(tmp_path / "1.parquet", first), write_parquet(tmp_path / "2.parquet", second)
     both = count(read_traces(*paths))
     assert numbers(both) == numbers(one + two) == numbers(two + one)
-    assert both.problems == count(read_traces(paths[0])).problems + count(read_traces(paths[1])).problems
+    told = Notices()
+    told.extend(count(read_traces(paths[0])).problems + count(read_traces(paths[1])).problems)
+    assert both.problems == told.problems
     assert both.files == tuple(map(str, paths))
     assert numbers(read(tmp_path, first + second)) == numbers(both)
 

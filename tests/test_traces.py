@@ -13,7 +13,8 @@ from hypothesis import given
 
 from flowstat.errors import TraceError
 from flowstat.estimate.chain import estimate
-from flowstat.estimate.counts import count
+from flowstat.estimate.counting import count
+from flowstat.estimate.summary import summarise
 from flowstat.read.canonical import COLUMNS, open_writer, schema
 from flowstat.read.files import parse_graph
 from flowstat.read.traces import read_traces
@@ -58,7 +59,7 @@ def test_a_file_that_is_not_there(tmp_path: Path) -> None:
 
 def test_a_directory_without_traces(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("x")
-    assert refusal(tmp_path) == f"{tmp_path} is a directory without traces (*.parquet, *.jsonl)"
+    assert refusal(tmp_path).startswith(f"{tmp_path} is a directory without traces (*.parquet, *.jsonl, ")
 
 
 def test_what_may_not_be_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -77,10 +78,10 @@ def test_an_empty_file(tmp_path: Path) -> None:
     assert "is empty" in refusal(tmp_path / "a.jsonl")
 
 
-@pytest.mark.parametrize("data", [b"\x7fELF\0\0", b"order -> pay;", b"[1]", b"PAR2", "{é".encode("utf-16")])
+@pytest.mark.parametrize("data", [b"\x7fELF\0\0", b"order", b"[1]", b"PAR2", "{é".encode("utf-16")])
 def test_a_file_of_another_kind(tmp_path: Path, data: bytes) -> None:
     (tmp_path / "a.parquet").write_bytes(data)
-    assert "neither Parquet nor JSON Lines" in refusal(tmp_path / "a.parquet")
+    assert "is no trace that flowstat knows" in refusal(tmp_path / "a.parquet")
 
 
 def test_truncated_parquet(tmp_path: Path) -> None:
@@ -143,7 +144,7 @@ def test_text_that_is_not_utf_8(tmp_path: Path) -> None:
         ({"span_id": 2**64}, "below 2**64"),
         ({"span_id": -1}, "from 0 to 2**64-1"),
         ({"status": "fine"}, "'status' is 'fine': it is one of ok, error, dropped, pending"),
-        ({"status": None}, "'status' is None"),
+        ({"status": ""}, "'status' is ''"),
         ({"key": 5}, "'key' is 5, not text"),
         ({"name": ["b"]}, "not text"),
         ({"sent_at": 1.5}, "whole nanoseconds"),
@@ -159,7 +160,7 @@ def test_a_row_that_says_something_impossible(tmp_path: Path, wrong: Row, said: 
     assert said in message
 
 
-@pytest.mark.parametrize("column", ["trace_id", "span_id", "parent_id", "parent", "name", "sent"])
+@pytest.mark.parametrize("column", ["trace_id", "span_id", "parent_id", "parent", "name"])
 def test_a_missing_column(tmp_path: Path, column: str) -> None:
     path = parquet(tmp_path / "a.parquet", **{column: None})
     assert refusal(path) == f"{path} is not a canonical trace: column {column!r} is missing"
@@ -217,15 +218,16 @@ def test_a_cycle_of_parents(tmp_path: Path, write: Writer, length: int) -> None:
     ring = [event(7, k, "a", parent="a", parent_id=(k + 1) % length) for k in range(length)]
     tail = event(7, length, "b", parent="a", parent_id=0)
     message = refusal(write(tmp_path / "a", [*GOOD, tail, *ring]))
-    assert f"trace 7, span {length}: this event is among its own ancestors ({length + 1} events" in message
+    assert "trace 7, span 0: this event is among its own ancestors" in message
+    assert f"({length + 1} events hang on a cycle" in message
 
 
 @pytest.mark.parametrize("write", WRITERS)
 def test_times_that_run_backwards_change_no_count(tmp_path: Path, write: Writer) -> None:
     late = [row | {"sent_at": 30, "started_at": 20, "ended_at": 10} for row in GOOD]
-    counts = count(read_traces(write(tmp_path / "a", late)))
-    assert counts.table == count(read_traces(write(tmp_path / "b", GOOD))).table
-    assert [(p.what.split()[2], p.number) for p in counts.problems] == [("started_at", 2), ("ended_at", 2)]
+    found = summarise(read_traces(write(tmp_path / "a", late)))
+    assert found.counts.table == count(read_traces(write(tmp_path / "b", GOOD))).table
+    assert [(p.what.split()[2], p.number) for p in found.problems.problems] == [("started_at", 2), ("ended_at", 2)]
 
 
 @pytest.mark.parametrize("write", WRITERS)

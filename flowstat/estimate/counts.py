@@ -6,24 +6,17 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
-import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
-
-from flowstat.errors import TraceError
+from flowstat.estimate.latency import Latency
 from flowstat.read.graph import Graph
-from flowstat.read.notices import Problem
+from flowstat.read.notices import Notices, Problem
 from flowstat.read.patterns import parse_pattern
-from flowstat.read.structure import check_structure
-from flowstat.read.traces import TraceFile, Traces
-from flowstat.read.words import shown
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["Counts", "count"]
+__all__ = ["Counts"]
 
 K = TypeVar("K", str, tuple[str, str])
 
@@ -45,6 +38,12 @@ class Counts:
         that no arrow took.
     undeclared
         (source, target) -> messages along no arrow of the graph that the counts were made with.
+    links
+        (source, target) -> span links, fan-in that makes nobody a parent: an event of `target` was linked from
+        one of `source`.
+    latencies
+        (source, target) -> `Latency` from the start of the event that sent a message to the start of the one that
+        handles it; empty unless it was asked for.
     files
         The names of the traces, in order.
     problems
@@ -57,12 +56,16 @@ class Counts:
     pending: Mapping[str, int] = field(default_factory=dict)
     dropped: Mapping[str, int] = field(default_factory=dict)
     undeclared: Mapping[tuple[str, str], int] = field(default_factory=dict)
+    links: Mapping[tuple[str, str], int] = field(default_factory=dict)
+    latencies: Mapping[tuple[str, str], Latency] = field(default_factory=dict)
     files: tuple[str, ...] = ()
     problems: tuple[Problem, ...] = ()
 
     def __add__(self, other: Counts) -> Counts:
         if not isinstance(other, Counts):
             return NotImplemented
+        notices = Notices()
+        notices.extend(self.problems + other.problems)
         return Counts(
             _sum(self.table, other.table),
             _sum(self.starts, other.starts),
@@ -70,9 +73,16 @@ class Counts:
             _sum(self.pending, other.pending),
             _sum(self.dropped, other.dropped),
             _sum(self.undeclared, other.undeclared),
+            _sum(self.links, other.links),
+            _joined(self.latencies, other.latencies),
             self.files + other.files,
-            self.problems + other.problems,
+            notices.problems,
         )
+
+    def against(self, graph: Graph) -> Counts:
+        """Return the same counts with the messages that go along no arrow of `graph` as undeclared."""
+        declared = {(arrow.source, arrow.target) for arrow in graph.arrows}
+        return replace(self, undeclared={pair: n for pair, n in self.messages.items() if pair not in declared})
 
     @property
     def runs(self) -> int:
@@ -142,96 +152,15 @@ class Counts:
         return pd.DataFrame(rows, columns=["source", "target", "messages", "events", "share"])
 
 
-def count(traces: Traces, graph: Graph | None = None) -> Counts:
-    """Count what the traces say.
-
-    Every row that is an event counts once, by its node and its send pattern. Rows `pending` and
-    `dropped` are messages that nothing handled: they are no events, and are counted apart. The same span
-    twice in one file is one event; a cycle of parents is an error.
-
-    Parameters
-    ----------
-    traces
-        From `read_traces`.
-    graph
-        If given, messages along no arrow of it are counted as undeclared too.
-
-    Raises
-    ------
-    TraceError
-        If a file can't be read, or says something impossible.
-    """
-    counts = Counts()
-    for file in traces.files:
-        counts = counts + _count_file(file)
-    if graph is not None:
-        declared = {(arrow.source, arrow.target) for arrow in graph.arrows}
-        undeclared = {pair: n for pair, n in counts.messages.items() if pair not in declared}
-        counts = replace(counts, undeclared=undeclared)
-    return counts
-
-
-def _count_file(file: TraceFile) -> Counts:
-    left_out: list[Problem] = []
-    batches = list(file.batches(lambda problem: left_out.append(Problem("lines cut off, left out", 1, problem))))
-    if not batches:
-        return Counts(files=(file.origin,), problems=tuple(left_out))
-    table = pa.Table.from_batches(batches).unify_dictionaries()
-    keep, problems = check_structure(table, file.origin)
-    problems = left_out + problems
-    if not keep.all():
-        table = table.filter(pa.array(keep))
-    status = table["status"].cast(pa.string())
-    handled = table.filter(pc.is_in(status, pa.array(["ok", "error"])))
-    rootless = pc.is_null(handled["parent_id"])
-    patterns = dict(sorted(_tally(handled, "name", "sent").items()))
-    for node, sent in patterns:
-        try:
-            parse_pattern(sent)
-        except TraceError as error:
-            raise TraceError(f"{file.origin}: an event at {shown(node)!r}: {error}") from None
-    return Counts(
-        table=patterns,
-        starts=_by_node((name, n) for (name,), n in _tally(handled.filter(rootless), "name").items()),
-        errors=_of_status(table, status, "error", "name"),
-        pending=_of_status(table, status, "pending", "name"),
-        dropped=_of_status(table, status, "dropped", "parent"),
-        files=(file.origin,),
-        problems=tuple(problems),
-    )
-
-
-def _of_status(table: pa.Table, status: pa.ChunkedArray, wanted: str, column: str) -> dict[str, int]:
-    rows = table.filter(pc.equal(status, wanted))
-    return _by_node((name, n) for (name,), n in _tally(rows, column).items() if name is not None)
-
-
-def _tally(table: pa.Table, *columns: str) -> dict[Any, int]:
-    """Count the distinct values of some dictionary columns in one scan over their codes."""
-    if not len(table):
-        return {}
-    codes = np.zeros(len(table), np.int64)
-    words: list[list[str | None]] = []
-    for column in columns:
-        values = table[column].combine_chunks()
-        values = values if isinstance(values, pa.DictionaryArray) else values.dictionary_encode()
-        dictionary = values.dictionary.to_pylist()
-        local = np.asarray(pc.fill_null(values.indices, len(dictionary)))
-        codes = codes * (len(dictionary) + 1) + local
-        words.append([*dictionary, None])
-    seen, numbers = np.unique(codes, return_counts=True)
-    result: Counter[Any] = Counter()
-    for code, n in zip(seen.tolist(), numbers.tolist(), strict=True):
-        key: list[str | None] = []
-        for dictionary in reversed(words):
-            code, index = divmod(code, len(dictionary))
-            key.append(dictionary[index])
-        result[tuple(reversed(key))] += n
-    return result
-
-
 def _sum(a: Mapping[K, int], b: Mapping[K, int]) -> dict[K, int]:
     return dict(sorted((Counter(a) + Counter(b)).items()))
+
+
+def _joined(
+    a: Mapping[tuple[str, str], Latency], b: Mapping[tuple[str, str], Latency]
+) -> dict[tuple[str, str], Latency]:
+    both = {pair: a[pair] + b[pair] if pair in a and pair in b else (a.get(pair) or b[pair]) for pair in {*a, *b}}
+    return dict(sorted(both.items()))
 
 
 def _by_node(pairs: Iterable[tuple[str, int]]) -> dict[str, int]:

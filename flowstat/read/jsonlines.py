@@ -2,41 +2,47 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import orjson
 import pyarrow as pa
 
-from flowstat.errors import TraceError
-from flowstat.read.canonical import COLUMNS, STATUSES, TIMES, schema
+from flowstat.read.canonical import STATUSES, TIMES, links_type, schema
+from flowstat.read.mapping import Mapping
+from flowstat.read.notices import Notices
+from flowstat.read.opening import open_unpacked
 from flowstat.read.words import shown
 
-__all__ = ["read_json_lines"]
+__all__ = ["CUT_OFF", "read_json_lines"]
 
 BATCH = 65_536
 BOM = b"\xef\xbb\xbf"
 IDS = ("trace_id", "span_id", "parent_id")
 REQUIRED = ("trace_id", "span_id", "sent")
+CUT_OFF = "lines cut off, left out"
+
+Line = tuple[int, dict[str, Any]]
 
 
-def read_json_lines(path: Path, origin: str, report: Callable[[str], None]) -> Iterator[pa.RecordBatch]:
-    """Read a JSON Lines trace in canonical batches.
+def read_json_lines(path: Path, origin: str, mapping: Mapping, notices: Notices) -> Iterator[pa.RecordBatch]:
+    """Read a JSON Lines trace in canonical batches, with the column `links` where a batch has any.
 
     A last line without its line end that is no JSON is what a killed run leaves: it is left out and
-    reported. Times are ISO 8601 texts or integer nanoseconds since 1970.
+    reported. Times are ISO 8601 texts or integer nanoseconds since 1970. The first good line says whether
+    ids are numbers or texts.
 
     Raises
     ------
     TraceError
         Naming the file and the line.
     """
-    rows: list[dict[str, Any]] = []
-    numbers: list[int] = []
+    held: list[Line] = []
     ids: type | None = None
+    number = 0
     try:
-        with path.open("rb") as file:
+        with open_unpacked(path, origin, notices) as file:
             for number, line in enumerate(file, 1):
                 if number == 1:
                     line = line.removeprefix(BOM)
@@ -46,22 +52,24 @@ def read_json_lines(path: Path, origin: str, report: Callable[[str], None]) -> I
                     row = orjson.loads(line)
                 except orjson.JSONDecodeError as error:
                     if not line.endswith(b"\n"):
-                        report(f"{origin}:{number}: the last line is cut off and was left out")
+                        notices.note(CUT_OFF, f"{origin}:{number}: the last line is cut off and was left out")
                         break
-                    raise TraceError(f"{origin}:{number}: not JSON: {error}") from None
+                    notices.bad(f"{origin}:{number}", f"not JSON: {error}")
+                    continue
                 wrong = _mistake(row, ids)
                 if wrong:
-                    raise TraceError(f"{origin}:{number}: {wrong}")
+                    notices.bad(f"{origin}:{number}", wrong)
+                    continue
                 ids = type(row["trace_id"])
-                rows.append(row)
-                numbers.append(number)
-                if len(rows) == BATCH:
-                    yield _batch(rows, numbers, origin)
-                    rows, numbers = [], []
-    except OSError as error:
-        raise TraceError(f"can't read the trace {origin}: {error.strerror}") from None
-    if rows:
-        yield _batch(rows, numbers, origin)
+                held.append((number, row))
+                if len(held) == BATCH:
+                    yield from _batches(held, origin, notices)
+                    held = []
+    except (OSError, EOFError) as error:
+        reason = getattr(error, "strerror", None) or error
+        notices.bad(f"{origin}:{number + 1}", f"can't read on: {reason}")
+    if held:
+        yield from _batches(held, origin, notices)
 
 
 def _mistake(row: Any, ids: type | None) -> str | None:
@@ -74,17 +82,13 @@ def _mistake(row: Any, ids: type | None) -> str | None:
     kind = ids or type(row["trace_id"])
     for column in IDS:
         value = row.get(column)
-        if value is None:
-            continue
-        if type(value) is not kind or kind not in (int, str):
-            return f"{column!r} is {shown(repr(value))}: ids are whole numbers below 2**64, or all are texts"
-        if isinstance(value, int) and not 0 <= value < 2**64:
-            return f"{column!r} is {value}: an id is a whole number from 0 to 2**64-1"
+        if value is not None and (wrong := _wrong_id(value, kind)):
+            return f"{column!r} is {wrong}"
     for column in ("parent", "name", "key", "sent", "status", "worker"):
         value = row.get(column)
         if value is not None and type(value) is not str:
             return f"{column!r} is {shown(repr(value))}, not text"
-    status = row.get("status", "ok")
+    status = "ok" if row.get("status") is None else row["status"]
     if status not in STATUSES:
         return f"'status' is {shown(repr(status))}: it is one of {', '.join(STATUSES)}"
     if not row.get("name") and status != "dropped":
@@ -92,39 +96,80 @@ def _mistake(row: Any, ids: type | None) -> str | None:
     for column in TIMES:
         if type(row.get(column)) not in (int, str, type(None)):
             return f"{column!r} is {shown(repr(row[column]))}: a time is ISO 8601 text or whole nanoseconds"
+    return _wrong_links(row.get("links"), kind)
+
+
+def _wrong_id(value: Any, kind: type) -> str | None:
+    if type(value) is not kind or kind not in (int, str):
+        return f"{shown(repr(value))}: ids are whole numbers below 2**64, or all are texts"
+    if isinstance(value, int) and not 0 <= value < 2**64:
+        return f"{value}: an id is a whole number from 0 to 2**64-1"
     return None
 
 
-def _batch(rows: list[dict[str, Any]], numbers: list[int], origin: str) -> pa.RecordBatch:
+def _wrong_links(links: Any, kind: type) -> str | None:
+    if links is None:
+        return None
+    if not isinstance(links, list):
+        return f"'links' is {shown(repr(links))}: it is a list of trace_id and span_id"
+    for link in links:
+        for column in ("trace_id", "span_id"):
+            value = link.get(column) if isinstance(link, dict) else None
+            if value is None or _wrong_id(value, kind):
+                return f"'links' has {shown(repr(link))}: it is a list of trace_id and span_id"
+    return None
+
+
+def _batches(lines: list[Line], origin: str, notices: Notices) -> Iterator[pa.RecordBatch]:
+    lines = _timed(lines, origin, notices)
+    if not lines:
+        return
+    rows = [row for _, row in lines]
     want = schema(pa.string() if isinstance(rows[0]["trace_id"], str) else pa.uint64())
     columns = []
     for field in want:
-        default = "ok" if field.name == "status" else None
-        values = [row.get(field.name, default) for row in rows]
+        if field.name == "status":
+            values = ["ok" if row.get("status") is None else row["status"] for row in rows]
+        else:
+            values = [row.get(field.name) for row in rows]
         if field.name in TIMES:
-            columns.append(_times(values, field, numbers, origin))
+            columns.append(_times(values, field.type))
         elif pa.types.is_dictionary(field.type):
             columns.append(pa.array(values, pa.string()).dictionary_encode().cast(field.type))
         else:
             columns.append(pa.array(values, field.type))
-    return pa.RecordBatch.from_arrays(columns, names=list(COLUMNS))
+    fields = list(want)
+    if any(row.get("links") for row in rows):
+        link = links_type(want.field("trace_id").type)
+        columns.append(pa.array([row.get("links") for row in rows], link))
+        fields.append(pa.field("links", link))
+    yield pa.RecordBatch.from_arrays(columns, schema=pa.schema(fields))
 
 
-def _times(values: list[Any], field: pa.Field, numbers: list[int], origin: str) -> pa.Array:
-    def convert(some: list[Any]) -> pa.Array:
-        if any(isinstance(v, str) for v in some):
-            if any(isinstance(v, int) for v in some):
-                return pa.concat_arrays([convert([v]) for v in some])
-            return pa.array(some, pa.string()).cast(field.type)
-        return pa.array(some, pa.int64()).cast(field.type)
+def _timed(lines: list[Line], origin: str, notices: Notices) -> list[Line]:
+    """Return the lines whose times can be read; the others are bad records."""
+    kind = schema().field("sent_at").type
+    bad: set[int] = set()
+    for column in TIMES:
+        try:
+            _times([row.get(column) for _, row in lines], kind)
+        except (pa.ArrowInvalid, OverflowError):
+            for number, row in lines:
+                try:
+                    _times([row.get(column)], kind)
+                except (pa.ArrowInvalid, OverflowError):
+                    if number not in bad:
+                        value = shown(repr(row[column]))
+                        notices.bad(
+                            f"{origin}:{number}", f"{column!r} is {value}: a time is ISO 8601 text with its zone"
+                        )
+                    bad.add(number)
+    return [line for line in lines if line[0] not in bad] if bad else lines
 
-    try:
-        return convert(values)
-    except (pa.ArrowInvalid, OverflowError):
-        for value, number in zip(values, numbers, strict=True):
-            try:
-                convert([value])
-            except (pa.ArrowInvalid, OverflowError):
-                what = f"{field.name!r} is {shown(repr(value))}: a time is ISO 8601 text with its zone"
-                raise TraceError(f"{origin}:{number}: {what}") from None
-        raise
+
+def _times(values: list[Any], kind: pa.DataType) -> pa.Array:
+    if any(isinstance(v, str) for v in values):
+        if any(isinstance(v, int) for v in values):
+            return pa.concat_arrays([_times([v], kind) for v in values])
+        return pa.array(values, pa.string()).cast(kind)
+    return pa.array(values, pa.int64()).cast(kind)

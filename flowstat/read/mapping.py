@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, fields
+from fractions import Fraction
 
-__all__ = ["Mapping"]
+from flowstat.errors import TraceError
+from flowstat.read.words import shown
+
+__all__ = ["Mapping", "duration"]
+
+UNITS = {"ns": 1, "us": 10**3, "ms": 10**6, "s": 10**9, "m": 60 * 10**9, "h": 3600 * 10**9, "d": 86400 * 10**9}
 
 
 @dataclass(frozen=True)
@@ -42,3 +49,24 @@ class Mapping:
     def given(self) -> dict[str, object]:
         """The options that were set."""
         return {f.name: getattr(self, f.name) for f in fields(self) if getattr(self, f.name)}
+
+
+def duration(text: str) -> int:
+    """Return a duration such as `90s`, `1.5h` or `250ms` in nanoseconds.
+
+    Raises
+    ------
+    TraceError
+        If the text is no duration.
+
+    Examples
+    --------
+    >>> duration("1.5h")
+    5400000000000
+    """
+    found = re.fullmatch(r"\s*([0-9]{1,15}(?:\.[0-9]{1,15})?)\s*(ns|us|ms|s|m|h|d)\s*", text)
+    if found is None:
+        raise TraceError(
+            f"not a duration: {shown(repr(text), 40)}; write a number with ns, us, ms, s, m, h or d, such as 90s"
+        )
+    return int(Fraction(found[1]) * UNITS[found[2]])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from flowstat.errors import TraceError
@@ -26,10 +26,13 @@ class Notices:
     ----------
     skip_bad
         Count a record that can't be read and go on, in place of raising.
+    advance
+        Called with every number of bytes that were read of a file, packed as they are.
     """
 
-    def __init__(self, skip_bad: bool = False) -> None:
+    def __init__(self, skip_bad: bool = False, advance: Callable[[int], None] = lambda n: None) -> None:
         self.skip_bad = skip_bad
+        self.advance = advance
         self._found: dict[str, Problem] = {}
 
     def bad(self, where: str, what: str) -> None:
@@ -42,7 +45,7 @@ class Notices:
         """Count `number` more of a kind of problem; the first example is kept."""
         before = self._found.get(what)
         self._found[what] = Problem(
-            what, number + (before.number if before else 0), before.example if before else example
+            what, int(number) + (before.number if before else 0), before.example if before else example
         )
 
     def extend(self, problems: Iterable[Problem]) -> None:

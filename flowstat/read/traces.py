@@ -1,4 +1,4 @@
-"""Trace files: found, recognised by content, and read as canonical Arrow batches."""
+"""Traces: found by name, told apart by content, read lazily as Arrow batches."""
 
 from __future__ import annotations
 
@@ -9,17 +9,19 @@ import tempfile
 import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from flowstat.errors import TraceError
-from flowstat.read.canonical import COLUMNS, STATUSES, TraceFormat, schema
-from flowstat.read.jsonlines import BOM, read_json_lines
+from flowstat.read.canonical import schema
+from flowstat.read.formats import SUFFIXES, recognise
+from flowstat.read.mapping import Mapping, duration
+from flowstat.read.notices import Notices
+from flowstat.read.parquet import is_marked
 from flowstat.read.words import shown
 
 if TYPE_CHECKING:
@@ -27,39 +29,80 @@ if TYPE_CHECKING:
 
 __all__ = ["TraceFile", "Traces", "read_traces"]
 
-REQUIRED = ("trace_id", "span_id", "parent_id", "parent", "name", "sent")
-WORDS = ("parent", "name", "key", "sent", "status", "worker")
+Reader = Callable[[Path, str, Mapping, Notices], Iterator[pa.RecordBatch]]
 
-JSON_LINES = (".jsonl", ".ndjson")
+# What reads each format; imported when it is met.
+_READERS = {
+    "parquet": ("flowstat.read.parquet", "read_parquet"),
+    "jsonl": ("flowstat.read.jsonlines", "read_json_lines"),
+    "table": ("flowstat.read.tables", "read_table"),
+    "csv": ("flowstat.read.tables", "read_table"),
+    "otlp": ("flowstat.read.otlp", "read_otlp"),
+    "jaeger": ("flowstat.read.jaeger", "read_jaeger"),
+    "zipkin": ("flowstat.read.zipkin", "read_zipkin"),
+    "xes": ("flowstat.read.xes", "read_xes"),
+    "ocel_json": ("flowstat.read.ocel", "read_ocel"),
+    "ocel_sqlite": ("flowstat.read.ocel", "read_ocel"),
+}
 
-
-def _ignore(problem: str) -> None:
-    pass
+CANONICAL = ("parquet", "jsonl")
 
 
 @dataclass(frozen=True)
 class TraceFile:
-    """One recorded trace: a file, or a directory of the segments that one run wrote."""
+    """Rows that belong together: one canonical trace, or all files of one foreign format.
 
-    origin: str
-    format: TraceFormat
+    The ids of a canonical trace are its own, and so two of them never share a run. Those of other formats are
+    the world's: a run may go on from file to file.
+
+    Attributes
+    ----------
+    format
+        See `flowstat.read.formats.recognise`.
+    origins, parts
+        The names of its files in messages, and where they are.
+    mapping
+        How they are read.
+    """
+
+    format: str
+    origins: tuple[str, ...]
     parts: tuple[Path, ...]
+    mapping: Mapping = field(default_factory=Mapping)
 
-    def batches(self, report: Callable[[str], None] = _ignore) -> Iterator[pa.RecordBatch]:
-        """Read the trace's rows in order, in the canonical schema; `report` hears what was left out.
+    @property
+    def origin(self) -> str:
+        """Its name in messages."""
+        more = len(self.origins) - 1
+        return self.origins[0] if not more else f"{self.origins[0]} and {more} more"
+
+    @property
+    def is_canonical(self) -> bool:
+        """Whether it has the canonical columns."""
+        return self.format in CANONICAL
+
+    @property
+    def is_marked(self) -> bool:
+        """Whether its writer vouches for its ids: see `flowstat.read.canonical.MARK`."""
+        return self.format == "parquet" and is_marked(self.parts)
+
+    def batches(self, notices: Notices | None = None) -> Iterator[pa.RecordBatch]:
+        """Read the rows in order, in the canonical schema, that of spans, or as a log's case, activity and time.
 
         Raises
         ------
         TraceError
-            Naming the file, and the line or column, that can't be read.
+            Naming the file, and the line, row or record, that can't be read.
         """
+        notices = notices or Notices(self.mapping.skip_bad)
+        module, name = _READERS[self.format]
+        read: Reader = getattr(import_module(module), name)
         ids: pa.DataType | None = None
-        for part in self.parts:
-            origin = self.origin if len(self.parts) == 1 else str(part)
-            read = read_json_lines(part, origin, report) if self.format == "jsonl" else _read_parquet(part, origin)
-            for batch in read:
+        for k, part in enumerate(self.parts):
+            origin = self.origins[k] if len(self.origins) == len(self.parts) else str(part)
+            for batch in read(part, origin, self.mapping, notices):
                 kind = batch.schema.field("trace_id").type
-                if kind != (ids or kind):
+                if self.is_canonical and kind != (ids or kind):
                     raise TraceError(f"{origin}: its ids are {kind}, those before it {ids}: all are one or the other")
                 ids = kind
                 yield batch
@@ -71,16 +114,23 @@ class Traces:
 
     files: tuple[TraceFile, ...]
 
-    def batches(self, report: Callable[[str], None] = _ignore) -> Iterator[pa.RecordBatch]:
-        """Read the rows of all files, in order; `report` hears what was left out."""
+    def batches(self, notices: Notices | None = None) -> Iterator[pa.RecordBatch]:
+        """Read all rows, file by file; what was found on the way goes to `notices`.
+
+        Canonical rows come as they were recorded. Spans and logs become canonical: parents, send patterns and ids
+        are worked out on disk, see `flowstat.read.resolve`.
+        """
+        from flowstat.read.resolve import canonical_batches
+
         for file in self.files:
-            yield from file.batches(report)
+            told = notices or Notices(file.mapping.skip_bad)
+            yield from file.batches(told) if file.is_canonical else canonical_batches(file, told)
 
     def frame(self) -> pd.DataFrame:
         """Return all rows as a pandas data frame, with the canonical columns; ids are texts if any file's are."""
         import pandas as pd
 
-        batches = list(self.batches())
+        batches = [batch.select(schema().names) for batch in self.batches()]
         texts = any(pa.types.is_string(batch.schema.field("trace_id").type) for batch in batches)
         want = schema(pa.string() if texts else pa.uint64())
         tables = [pa.Table.from_batches([batch]).cast(want) for batch in batches]
@@ -90,38 +140,58 @@ class Traces:
         return frame
 
 
-def read_traces(*paths: str | Path) -> Traces:
+def read_traces(*paths: str | Path, **mapping: Any) -> Traces:
     """Find traces; their rows are read when they are counted.
 
     Parameters
     ----------
     *paths
-        Files, directories of segments, glob patterns, or `-` for standard input; canonical Parquet or
-        JSON Lines, recognised by content.
+        Files, directories, glob patterns, or `-` for standard input; in any format that
+        `flowstat.read.formats.recognise` tells by content, plain or packed with gzip or zstd.
+    **mapping
+        How foreign formats are read: `case`, `activity`, `time`, `trace`, `span`, `parent`, `name` (columns), `node`
+        (a template such as `"{service}.{name}"`), `cut` (a duration such as `"90s"`, or nanoseconds), `skip_bad`. See
+        `flowstat.read.mapping.Mapping`.
 
     Raises
     ------
     TraceError
-        If nothing is there, or a file is empty or neither Parquet nor JSON Lines.
+        If nothing is there, or a file is empty or in no known format.
     """
-    files: list[TraceFile] = []
+    if isinstance(mapping.get("cut"), str):
+        mapping["cut"] = duration(mapping["cut"])
+    how = Mapping(**mapping)
+    found: list[tuple[str, str, tuple[Path, ...]]] = []
     with ExitStack() as copies:
         for path in paths:
             if str(path) == "-":
                 copy = copies.enter_context(tempfile.NamedTemporaryFile(prefix="flowstat-stdin-"))
                 shutil.copyfileobj(sys.stdin.buffer, copy)
                 copy.flush()
-                files.append(_recognise("<stdin>", [Path(copy.name)]))
+                found.append((recognise(Path(copy.name), "<stdin>"), "<stdin>", (Path(copy.name),)))
             else:
-                files.extend(_find(str(path)))
-        if not files:
+                found.extend(_find(str(path)))
+        if not found:
             raise TraceError("no trace given")
-        traces = Traces(tuple(files))
+        traces = Traces(tuple(_together(found, how)))
         weakref.finalize(traces, copies.pop_all().close)
     return traces
 
 
-def _find(path: str) -> Iterator[TraceFile]:
+def _together(found: Sequence[tuple[str, str, tuple[Path, ...]]], mapping: Mapping) -> Iterator[TraceFile]:
+    """Yield canonical traces and counts one by one, and the files of each foreign format together."""
+    foreign: dict[str, list[tuple[str, tuple[Path, ...]]]] = {}
+    for format, origin, parts in found:
+        if format in (*CANONICAL, "counts"):
+            yield TraceFile(format, (origin,), parts, mapping)
+        else:
+            foreign.setdefault(format, []).append((origin, parts))
+    for format, files in foreign.items():
+        origins = tuple(origin for origin, _ in files)
+        yield TraceFile(format, origins, tuple(part for _, parts in files for part in parts), mapping)
+
+
+def _find(path: str) -> Iterator[tuple[str, str, tuple[Path, ...]]]:
     try:
         if Path(path).exists():
             matches = [path]
@@ -136,11 +206,11 @@ def _find(path: str) -> Iterator[TraceFile]:
     for match in matches:
         place = Path(match)
         if not place.is_dir():
-            yield _recognise(match, [place])
+            yield recognise(place, match), match, (place,)
             continue
-        segments = sorted(place.glob("part-*.parquet"))
+        segments = tuple(sorted(place.glob("part-*.parquet")))
         if segments:
-            yield _recognise(match, segments)
+            yield recognise(segments[0], match), match, segments
             continue
         try:
             # A link to a directory may lead back: it is not followed.
@@ -149,116 +219,10 @@ def _find(path: str) -> Iterator[TraceFile]:
         except OSError as error:
             raise TraceError(f"can't read the directory {match}: {error.strerror}") from None
         if not inside:
-            raise TraceError(f"{match} is a directory without traces (*.parquet, *.jsonl)")
+            raise TraceError(f"{match} is a directory without traces (*{', *'.join(SUFFIXES)})")
         for entry in inside:
             yield from _find(str(entry))
 
 
 def _is_trace(path: Path) -> bool:
-    return path.suffix in (".parquet", *JSON_LINES)
-
-
-def _recognise(origin: str, parts: Sequence[Path]) -> TraceFile:
-    try:
-        with parts[0].open("rb") as file:
-            head = file.read(4096)
-    except OSError as error:
-        raise TraceError(f"can't read the trace {origin}: {error.strerror}") from None
-    if not head:
-        raise TraceError(f"{origin} is empty: no trace was recorded in it")
-    if head.startswith(b"PAR1"):
-        return TraceFile(origin, "parquet", tuple(parts))
-    if head.removeprefix(BOM).lstrip().startswith(b"{") or (parts[0].suffix in JSON_LINES and b"\0" not in head):
-        return TraceFile(origin, "jsonl", tuple(parts))
-    raise TraceError(f"{origin} is neither Parquet nor JSON Lines: it does not begin like a trace")
-
-
-def _read_parquet(path: Path, origin: str) -> Iterator[pa.RecordBatch]:
-    try:
-        columns = pq.read_schema(path)
-        names = columns.names
-        missing = [c for c in REQUIRED if c not in names]
-        if missing:
-            raise TraceError(f"{origin} is not a canonical trace: column {missing[0]!r} is missing")
-        twice = [c for c in COLUMNS if names.count(c) > 1]
-        if twice:
-            raise TraceError(f"{origin}: the column {twice[0]!r} is there twice")
-        # Words are read as dictionaries, so that a million rows of one name hold it once.
-        words = [c for c in WORDS if c in names and columns.types[names.index(c)] == pa.string()]
-        with pq.ParquetFile(path, read_dictionary=words) as file:
-            first = 1
-            for batch in file.iter_batches(columns=[c for c in COLUMNS if c in names]):
-                yield _canonical(batch, origin, first)
-                first += len(batch)
-    except (pa.ArrowException, OSError) as error:
-        raise TraceError(f"{origin} can't be read as Parquet (truncated or damaged?): {_first_line(error)}") from None
-
-
-def _canonical(batch: pa.RecordBatch, origin: str, first: int) -> pa.RecordBatch:
-    """Cast a batch to the canonical schema; a column that may be missing becomes null (status: ok)."""
-    ids = pa.uint64()
-    for name in ("trace_id", "span_id", "parent_id"):
-        kind = batch.schema.field(name).type
-        if not (pa.types.is_integer(kind) or pa.types.is_null(kind)):
-            ids = pa.string()
-    want = schema(ids)
-    columns = []
-    for wanted in want:
-        at = batch.schema.get_field_index(wanted.name)
-        if at < 0:
-            value = "ok" if wanted.name == "status" else None
-            columns.append(pa.array([value] * len(batch), wanted.type))
-            continue
-        try:
-            column = _cast(batch.column(at), wanted.type)
-            column.validate(full=True)  # Parquet files can hold text that is not UTF-8
-            columns.append(column)
-        except pa.ArrowException as error:
-            raise TraceError(f"{origin}: column {wanted.name!r}: {_first_line(error)}") from None
-    return _check_rows(pa.RecordBatch.from_arrays(columns, names=list(COLUMNS)), origin, first)
-
-
-def _cast(column: pa.Array, kind: pa.DataType) -> pa.Array:
-    if pa.types.is_floating(column.type):
-        column = pc.if_else(pc.is_nan(column), pa.scalar(None, column.type), column)
-    if pa.types.is_timestamp(kind) and pa.types.is_timestamp(column.type) and column.type.tz is None:
-        column = pc.assume_timezone(column, "UTC")
-    if pa.types.is_dictionary(kind) and not pa.types.is_dictionary(column.type):
-        return column.cast(pa.string()).dictionary_encode().cast(kind)
-    return column.cast(kind)
-
-
-def _check_rows(batch: pa.RecordBatch, origin: str, first: int) -> pa.RecordBatch:
-    """Return a batch whose rows can all be counted.
-
-    Raises
-    ------
-    TraceError
-        Naming the first row without an id, a send pattern, a known status, or a node that handles it.
-    """
-    for name in ("trace_id", "span_id", "sent", "status"):
-        column = batch.column(name)
-        if column.null_count:
-            row = pc.index(pc.is_null(column), True).as_py() + first
-            raise TraceError(f"{origin}: row {row} has no {name}")
-    statuses = batch.column("status").dictionary.to_pylist()
-    for status in statuses:
-        if status not in STATUSES:
-            row = pc.index(pc.equal(batch.column("status").cast(pa.string()), status), True).as_py()
-            if row >= 0:
-                what = f"has the status {shown(repr(status))}: it is one of {', '.join(STATUSES)}"
-                raise TraceError(f"{origin}: row {row + first} {what}")
-    unnamed = pc.is_null(batch.column("name"))
-    if batch.column("name").null_count:
-        handled = pc.and_(unnamed, pc.not_equal(batch.column("status").cast(pa.string()), "dropped"))
-        row = pc.index(handled, True).as_py()
-        if row >= 0:
-            raise TraceError(f"{origin}: row {row + first} has no name: which node handled it?")
-    empty = pc.index(pc.equal(batch.column("name").cast(pa.string()), ""), True).as_py()
-    if empty >= 0:
-        raise TraceError(f"{origin}: row {empty + first} has an empty name: which node handled it?")
-    return batch
-
-
-def _first_line(error: BaseException) -> str:
-    return shown(str(error).split("\n", 1)[0], 200) or type(error).__name__
+    return path.name.lower().removesuffix(".gz").removesuffix(".zst").endswith(SUFFIXES)

@@ -1,0 +1,289 @@
+"""Connections to the engines that hold traces: DuckDB, PostgreSQL, Spark, and whatever else Ibis connects to.
+
+Nothing is written there: DuckDB files are opened read-only, PostgreSQL's transactions are read-only and see one
+snapshot, and Spark gets views of its own session at most.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import socket
+import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
+
+from flowstat.errors import FlowstatError, TraceError
+from flowstat.read.words import shown
+
+if TYPE_CHECKING:
+    from ibis.backends import BaseBackend
+    from pyspark.sql import SparkSession
+
+__all__ = ["Engine", "connected"]
+
+EXAMPLES = "duckdb:///path/file.db, postgres://user@host/database or spark://host:7077"
+
+EXTRAS = {"postgres": "postgres", "pyspark": "spark"}
+"""Ibis backends that an extra of flowstat brings; DuckDB comes with flowstat."""
+
+SECONDS = 10
+"""How long a server that does not answer is waited for."""
+
+
+class Engine:
+    """A backend of Ibis, and how it is called in messages.
+
+    Attributes
+    ----------
+    backend
+        What runs the queries.
+    shown
+        The URL without user, password and options.
+    """
+
+    def __init__(self, backend: BaseBackend, url: str) -> None:
+        self.backend = backend
+        self.shown = visible_url(url)
+        self._url = url
+
+    @property
+    def kind(self) -> str:
+        """The name of the backend: `duckdb`, `postgres`, `pyspark`, ..."""
+        name: str = self.backend.name
+        return name
+
+    def rows(self, query: Any) -> list[dict[str, Any]]:
+        """Run a query (an Ibis table) and return its rows: for small results."""
+        if self.kind == "pyspark":
+            # Not by pandas or Arrow, whose newest versions Spark does not always support.
+            found = self.backend.raw_sql(self.backend.compile(query)).collect()
+            return [row.asDict(recursive=True) for row in found]
+        rows: list[dict[str, Any]] = self.backend.to_pyarrow(query).to_pylist()
+        return rows
+
+    @contextmanager
+    def working(self, doing: str) -> Iterator[None]:
+        """Turn what the engine raises in the block into a TraceError: `can't DOING: reason`."""
+        with _told(self._url, f"can't {doing}"):
+            yield
+
+
+@contextmanager
+def connected(url: str) -> Iterator[Engine]:
+    """Connect to the engine of a URL for the length of the block.
+
+    Parameters
+    ----------
+    url
+        `duckdb:///path/file.db` (`duckdb://` is a database in memory, for Parquet and CSV files),
+        `postgres://user:password@host:port/database` (or `postgresql://`), `spark://host:port` (`spark://local[2]`
+        runs in this process), or any other URL that `ibis.connect` takes. What follows `?` are options of the
+        connection: of Spark its properties, such as `?spark.executor.memory=4g`.
+
+    Raises
+    ------
+    TraceError
+        If the URL is wrong, a package for it is missing, or the server can't be reached. No message holds a password.
+    """
+    parts = _split(url)
+    with ExitStack() as stack:
+        with _told(url, f"can't connect to {visible_url(url)}"):
+            engine = Engine(_open(parts, url, stack), url)
+        yield engine
+
+
+def _split(url: str) -> SplitResult:
+    if url.startswith("spark://"):
+        # Several masters, or local[2], are no host of a URL.
+        masters, _, options = url.removeprefix("spark://").partition("?")
+        return SplitResult("spark", masters.rstrip("/"), "", options, "")
+    try:
+        parts = urlsplit(url)
+        parts.port  # noqa: B018 -- it is looked at here, so that a wrong one is found now
+    except ValueError:
+        raise TraceError(
+            f"not the URL of an engine: {visible_url(url)} can't be taken apart; special characters in a user or "
+            "password are written as %40 (@), %2F (/), %3A (:)"
+        ) from None
+    if not parts.scheme or "://" not in url:
+        raise TraceError(f"not the URL of an engine: {shown(url.split('@')[-1], 80)}; it is such as {EXAMPLES}")
+    return parts
+
+
+def _open(parts: SplitResult, url: str, stack: ExitStack) -> BaseBackend:
+    """Return the backend; the stack undoes what was done."""
+    import ibis
+
+    if parts.scheme == "spark":
+        return _spark(parts, stack)
+    if parts.scheme == "duckdb":
+        backend = _duckdb(parts)
+    elif parts.scheme in ("postgres", "postgresql"):
+        options = {} if "connect_timeout" in dict(parse_qsl(parts.query)) else {"connect_timeout": SECONDS}
+        backend = ibis.connect(url, **options)
+    else:
+        backend = ibis.connect(url)
+    stack.callback(_close, backend)
+    if backend.name == "postgres":
+        stack.enter_context(_snapshot(backend))
+    return backend
+
+
+def _close(backend: BaseBackend) -> None:
+    # What closing says can't change the numbers.
+    with suppress(Exception):
+        backend.disconnect()
+
+
+def _duckdb(parts: SplitResult) -> BaseBackend:
+    import ibis
+
+    place = unquote(parts.netloc + parts.path)
+    options: dict[str, Any] = dict(parse_qsl(parts.query))
+    if not place or place == ":memory:":
+        return ibis.duckdb.connect(**options)
+    if not Path(place).is_file():
+        raise TraceError(
+            f"no such DuckDB file: {shown(place, 200)} (a relative path has two slashes: duckdb://file.db)"
+        )
+    return ibis.duckdb.connect(place, read_only=True, **options)
+
+
+@contextmanager
+def _snapshot(backend: BaseBackend) -> Iterator[None]:
+    """Read one state of a PostgreSQL database in all queries, and write nothing."""
+    from psycopg import IsolationLevel
+
+    connection = backend.con
+    connection.read_only = True
+    connection.isolation_level = IsolationLevel.REPEATABLE_READ
+    with connection.transaction():
+        yield
+
+
+def _spark(parts: SplitResult, stack: ExitStack) -> BaseBackend:
+    """Return a Spark session's backend; a session that was there before is used, and left as it was."""
+    import ibis
+    from pyspark.sql import SparkSession
+
+    with warnings.catch_warnings():
+        # Of pandas' newest versions, which Spark does not support yet: no rows go by pandas here.
+        warnings.filterwarnings("ignore", ".*pandas", FutureWarning)
+        import ibis.backends.pyspark
+
+    local = re.fullmatch(r"local(\[[\w*,]+\])?", parts.netloc) is not None
+    master = parts.netloc if local else f"spark://{parts.netloc}"
+    running = SparkSession.getActiveSession()
+    if running is not None:
+        there = running.sparkContext.master
+        if there != master:
+            raise TraceError(
+                f"this process has a Spark session on {there} already: stop it (spark.stop()) before {master} is used"
+            )
+        # Ibis sets these.
+        for key in ("spark.sql.session.timeZone", "spark.sql.mapKeyDedupPolicy"):
+            stack.callback(running.conf.set, key, running.conf.get(key) or "")
+        return ibis.pyspark.connect(running)
+    if not (shutil.which("java") or os.environ.get("JAVA_HOME")):
+        raise TraceError("Spark needs Java, and there is none: install a JRE, or set JAVA_HOME")
+    options = dict(parse_qsl(parts.query))
+    if not local:
+        here = _reach(parts.netloc)
+        # The workers call back: by an address that they can reach.
+        options.setdefault("spark.driver.host", here)
+        if here.startswith("127."):
+            options.setdefault("spark.driver.bindAddress", here)
+    session = _session(master, options)
+    stack.callback(session.stop)
+    return ibis.pyspark.connect(session)
+
+
+def _session(master: str, options: dict[str, str]) -> SparkSession:
+    from pyspark.sql import SparkSession
+
+    builder = SparkSession.builder.master(master).appName("flowstat")
+    # Spark shows how far it is on any standard error, unless told not to.
+    progress = str(sys.stderr.isatty()).lower()
+    for key, value in {"spark.ui.enabled": "false", "spark.ui.showConsoleProgress": progress, **options}.items():
+        builder = builder.config(key, value)
+    return builder.getOrCreate()
+
+
+def _reach(masters: str) -> str:
+    """Return the address of this machine as a Spark master sees it; Spark itself would try for a minute."""
+    reason: object = "no host and port, such as spark://host:7077"
+    for master in masters.split(","):
+        host, _, port = master.rpartition(":")
+        if not host or not port.isdigit():
+            continue
+        try:
+            with socket.create_connection((host.strip("[]"), int(port)), timeout=SECONDS) as probe:
+                here: str = probe.getsockname()[0]
+                return here
+        except (OSError, OverflowError) as error:
+            reason = getattr(error, "strerror", None) or error
+    raise TraceError(f"no Spark master at {shown(masters, 80)}: {reason}")
+
+
+def visible_url(url: str) -> str:
+    """Return a URL without user, password and options, for messages.
+
+    Examples
+    --------
+    >>> visible_url("postgres://me:secret@db:5432/traces?sslmode=require")
+    'postgres://db:5432/traces'
+    """
+    scheme, found, rest = url.partition("://")
+    if not found:
+        return shown(rest or scheme, 80)
+    return shown(f"{scheme}://{re.split('[?#]', rest.rpartition('@')[2])[0]}", 80)
+
+
+@contextmanager
+def _told(url: str, failed: str) -> Iterator[None]:
+    """Turn whatever a driver raises in the block into a TraceError without secrets."""
+    try:
+        yield
+    except (FlowstatError, NameError, AssertionError):
+        raise
+    except ImportError as error:
+        raise TraceError(f"{failed}: {_missing(url, error)}") from None
+    # Every driver has errors of its own, and those of one of them are no others' kin.
+    except Exception as error:
+        raise TraceError(f"{failed}: {_without_secrets(_reason(error), url)}") from None
+
+
+def _missing(url: str, error: ImportError) -> str:
+    cause = error.__cause__ if isinstance(error.__cause__, ImportError) else error
+    kind = {"postgresql": "postgres", "spark": "pyspark"}.get(scheme := url.split("://")[0], scheme)
+    extra = f"flowstat[{EXTRAS[kind]}]" if kind in EXTRAS else f"ibis-framework[{kind}]"
+    return f"a package is missing ({cause.name or shown(str(cause))}): pip install '{extra}'"
+
+
+def _reason(error: BaseException) -> str:
+    """Return what an error says, on one line: of Java's, what Spark says, not where it was."""
+    lines = [line.strip() for line in str(error).splitlines()]
+    skipped = ("at ", "JVM stacktrace", "Traceback", "==", "^", "LINE ")
+    kept = [line for line in lines if line and not line.startswith(skipped)]
+    text = " ".join(kept[:4]) or type(error).__name__
+    return shown(text, 400)
+
+
+def _without_secrets(text: str, url: str) -> str:
+    """Return a text with nothing of a URL's user part, or of the values of its options, in it."""
+    before, found, _ = url.partition("://")[2].rpartition("@")
+    words = {word for part in before.split(":", 1)[1:] for word in (part, unquote(part))} if found else set()
+    with suppress(ValueError):
+        words |= {
+            value for key, value in parse_qsl(urlsplit(url).query) if re.search("pass|secret|token|key", key, re.I)
+        }
+    text = text.replace(url, visible_url(url))
+    for word in sorted(words - {""}, key=len, reverse=True):
+        text = text.replace(word, "***") if len(word) > 3 else re.sub(rf"(?<!\w){re.escape(word)}(?!\w)", "***", text)
+    return text

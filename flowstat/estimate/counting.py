@@ -1,0 +1,171 @@
+"""Traces counted, each in the cheapest way that is exact: a scan, one pass, or a join on disk."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pyarrow as pa
+
+from flowstat.errors import TraceError
+from flowstat.estimate.counts import Counts
+from flowstat.estimate.counts_file import read_counts
+from flowstat.estimate.embedded import count_log, count_spans
+from flowstat.estimate.scan import Scanned, scan_segments
+from flowstat.estimate.sequence import Follows, OutOfOrder, follow
+from flowstat.read.graph import Graph
+from flowstat.read.notices import Notices
+from flowstat.read.patterns import format_pattern, parse_pattern
+from flowstat.read.resolve import ORPHANS
+from flowstat.read.traces import TraceFile, Traces
+from flowstat.read.words import shown
+
+__all__ = ["Progress", "count"]
+
+Progress = Callable[[str, int, int, int], None]
+"""Called with what is being done, the bytes read so far, the bytes there are in all, and the events seen so far."""
+
+
+def count(
+    traces: Traces,
+    graph: Graph | None = None,
+    *,
+    latencies: bool = False,
+    memory: int | None = None,
+    progress: Progress | None = None,
+) -> Counts:
+    """Count what the traces say.
+
+    Every event counts once, by its node and its send pattern. Messages that nothing handled (`pending`) and that
+    no arrow took (`dropped`) are no events, and are counted apart.
+
+    Parameters
+    ----------
+    traces
+        From `read_traces`; counts files among them are added as they are.
+    graph
+        If given, messages along no arrow of it are counted as undeclared too.
+    latencies
+        Whether to sum up the latencies of every pair of nodes as well, see `flowstat.estimate.latency.Latency`.
+    memory
+        Bytes that joins may hold in memory (1 GB unless told otherwise); what is more is put aside on disk.
+    progress
+        Told how far the reading is.
+
+    Raises
+    ------
+    TraceError
+        If a file can't be read, or says something impossible.
+
+    Notes
+    -----
+    Canonical Parquet as flowstat writes it takes one scan over two columns of codes. A log whose cases are each in
+    order takes one pass that remembers each case's last event. Anything else takes a join of the events with their
+    parents, on disk where memory does not suffice.
+
+    The same event twice (one span id in one run) counts once: a row that was handled before one that was not, then the
+    first by content. An event whose parent was not recorded counts but starts no run. Events that are among their
+    own ancestors are an error. Clocks that disagree change no count.
+    """
+    counts = Counts()
+    meter = _Meter(traces, progress)
+    for file in traces.files:
+        counts = counts + _count_file(file, latencies, memory, meter)
+    return counts if graph is None else counts.against(graph)
+
+
+class _Meter:
+    """How far the reading of all traces is."""
+
+    def __init__(self, traces: Traces, progress: Progress | None) -> None:
+        self.progress = progress
+        self.total = sum(_size(part) for file in traces.files for part in file.parts)
+        self.read = 0
+        self.events = 0
+        self.stage = "reading"
+
+    def advance(self, read: int, events: int = 0) -> None:
+        self.read += read
+        self.events += events
+        if self.progress:
+            self.progress(self.stage, self.read, self.total, self.events)
+
+    def begin(self, stage: str) -> None:
+        self.stage = stage
+        self.advance(0)
+
+    def counted(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        for batch in batches:
+            self.advance(0, len(batch))
+            yield batch
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0
+
+
+def _count_file(file: TraceFile, latencies: bool, memory: int | None, meter: _Meter) -> Counts:
+    if file.format == "counts":
+        return read_counts(*file.parts)
+    notices = Notices(file.mapping.skip_bad, meter.advance)
+    meter.begin("reading")
+    if file.is_marked and not latencies and file.mapping.cut is None:
+        return _of_scan(scan_segments(file.parts, lambda part, rows: meter.advance(_size(part), rows)), file)
+    batches = meter.counted(file.batches(notices))
+    first = next(batches, None)
+    if first is None:
+        return Counts(files=file.origins, problems=notices.problems)
+    if "span_id" in first.schema.names:
+        return count_spans(file, _again(first, batches), notices, latencies, memory, meter.begin)
+    if latencies:
+        return count_log(file, _again(first, batches), notices, latencies, memory, meter.begin)
+    try:
+        return _of_log(follow(_again(first, batches), file.mapping.cut), file, notices)
+    except OutOfOrder:
+        again = Notices(file.mapping.skip_bad)
+        meter.begin("sorting")
+        return count_log(file, file.batches(again), again, latencies, memory, meter.begin)
+
+
+def _again(first: pa.RecordBatch, rest: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    yield first
+    yield from rest
+
+
+def _of_scan(found: Scanned, file: TraceFile) -> Counts:
+    for node, sent in found.events:
+        try:
+            parse_pattern(sent)
+        except TraceError as error:
+            raise TraceError(f"{file.origin}: an event at {shown(node)!r}: {error}") from None
+    notices = Notices()
+    if found.orphans:
+        notices.note(ORPHANS, file.origin, found.orphans)
+    return Counts(
+        table=dict(sorted(found.events.items())),
+        starts=dict(sorted(found.starts.items())),
+        errors=dict(sorted(found.errors.items())),
+        pending=dict(sorted(found.pending.items())),
+        dropped=dict(sorted(found.dropped.items())),
+        files=file.origins,
+        problems=notices.problems,
+    )
+
+
+def _of_log(found: Follows, file: TraceFile, notices: Notices) -> Counts:
+    table: Counter[tuple[str, str]] = Counter()
+    for (name, after), n in found.pairs.items():
+        table[name, format_pattern([after])] += n
+    for name, n in found.ends.items():
+        table[name, ""] += n
+    return Counts(
+        table=dict(sorted(table.items())),
+        starts=dict(sorted(found.starts.items())),
+        pending=dict(sorted(found.cut.items())),
+        files=file.origins,
+        problems=notices.problems,
+    )

@@ -1,0 +1,147 @@
+"""Counts saved as a file: small, exact, and as good as the traces for every analysis."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from flowstat.errors import OutputError, TraceError
+from flowstat.estimate.counts import Counts
+from flowstat.estimate.latency import Latency
+from flowstat.read.notices import Problem
+from flowstat.read.patterns import parse_pattern
+from flowstat.read.words import shown
+
+__all__ = ["format_counts", "parse_counts", "read_counts", "write_counts"]
+
+KIND = "flowstat counts"
+VERSION = 1
+
+_NODES = ("starts", "errors", "pending", "dropped")
+_PAIRS = ("undeclared", "links")
+
+
+def format_counts(counts: Counts) -> str:
+    """Return counts as JSON text, one line for each entry, so that two files can be compared line by line.
+
+    Examples
+    --------
+    >>> from flowstat.estimate.counts import Counts
+    >>> parse_counts(format_counts(Counts({("a", ""): 2}, {"a": 2}))).events
+    {'a': 2}
+    """
+    data: dict[str, Any] = {"type": KIND, "version": VERSION}
+    data["table"] = [[node, sent, n] for (node, sent), n in sorted(counts.table.items())]
+    data |= {name: [[node, n] for node, n in sorted(getattr(counts, name).items())] for name in _NODES}
+    data |= {name: [[a, b, n] for (a, b), n in sorted(getattr(counts, name).items())] for name in _PAIRS}
+    # Sums of nanoseconds and of their squares outgrow the 64 bits that JSON readers keep: they are texts.
+    data["latencies"] = [
+        [a, b, known.number, str(known.total), str(known.squares), [list(item) for item in known.buckets.items()]]
+        for (a, b), known in sorted(counts.latencies.items())
+    ]
+    data["files"] = list(counts.files)
+    data["problems"] = [[p.what, p.number, p.example] for p in counts.problems]
+    lines = []
+    for name, value in data.items():
+        if isinstance(value, list) and value:
+            entries = ",\n  ".join(orjson.dumps(entry).decode() for entry in value)
+            lines.append(f'"{name}": [\n  {entries}\n ]')
+        else:
+            lines.append(f'"{name}": {orjson.dumps(value).decode()}')
+    return "{" + ",\n ".join(lines) + "}\n"
+
+
+def parse_counts(text: str | bytes, origin: str = "<text>") -> Counts:
+    """Read counts back.
+
+    Raises
+    ------
+    TraceError
+        If the text is not what `format_counts` writes, or says something impossible.
+    """
+    try:
+        data = orjson.loads(text)
+    except orjson.JSONDecodeError as error:
+        raise TraceError(f"{origin} is no counts file: {error}") from None
+    if not isinstance(data, dict) or data.get("type") != KIND:
+        raise TraceError(f"{origin} is no counts file: flowstat count -o writes one")
+    if data.get("version") != VERSION:
+        raise TraceError(
+            f"{origin}: counts of version {shown(repr(data.get('version')))}; this flowstat reads version {VERSION}: "
+            "count the traces again"
+        )
+    try:
+        fields: dict[str, Any] = {"table": {(node, sent): n for node, sent, n in _rows(data, "table", (str, str, int))}}
+        fields |= {name: dict(_rows(data, name, (str, int))) for name in _NODES}
+        fields |= {name: {(a, b): n for a, b, n in _rows(data, name, (str, str, int))} for name in _PAIRS}
+        fields["latencies"] = {
+            (a, b): Latency(n, int(total), int(squares), dict(buckets))
+            for a, b, n, total, squares, buckets in _rows(data, "latencies", (str, str, int, str, str, list))
+        }
+        fields["files"] = tuple(_texts(data.get("files", [])))
+        fields["problems"] = tuple(Problem(*row) for row in _rows(data, "problems", (str, int, str)))
+    except (TypeError, ValueError, KeyError) as error:
+        raise TraceError(f"{origin} is a damaged counts file: {shown(str(error), 200)}") from None
+    for node, sent in fields["table"]:
+        try:
+            parse_pattern(sent)
+        except TraceError as error:
+            raise TraceError(f"{origin}: an event at {shown(node)!r}: {error}") from None
+    return Counts(**fields)
+
+
+def _rows(data: dict[str, Any], name: str, types: tuple[type, ...]) -> list[list[Any]]:
+    rows = data[name]
+    if not isinstance(rows, list):
+        raise ValueError(f"{name!r} is no list")
+    for row in rows:
+        if not isinstance(row, list) or [type(v) for v in row] != list(types):
+            raise ValueError(f"{name!r} has the entry {shown(repr(row), 80)}")
+        if any(isinstance(v, int) and v < 0 for v in row) or row[0] == "":
+            raise ValueError(f"{name!r} has the entry {shown(repr(row), 80)}")
+    return rows
+
+
+def _texts(values: Any) -> list[str]:
+    if not isinstance(values, list) or not all(isinstance(v, str) for v in values):
+        raise ValueError("'files' is no list of texts")
+    return values
+
+
+def read_counts(*paths: str | Path) -> Counts:
+    """Read counts files and add them up.
+
+    Raises
+    ------
+    TraceError
+        If a file can't be read or is no counts file.
+    """
+    total = Counts()
+    for path in paths:
+        try:
+            text = Path(path).read_bytes()
+        except (OSError, ValueError) as error:
+            reason = getattr(error, "strerror", None) or error
+            raise TraceError(f"can't read the counts {shown(str(path), 200)}: {reason}") from None
+        total = total + parse_counts(text, str(path))
+    return total
+
+
+def write_counts(counts: Counts, path: str | Path) -> None:
+    """Write counts to a file, whole or not at all.
+
+    Raises
+    ------
+    OutputError
+        If it can't be written.
+    """
+    path = Path(path)
+    draft = path.with_name(f".{path.name}.draft")
+    try:
+        draft.write_text(format_counts(counts), encoding="utf-8")
+        draft.replace(path)
+    except OSError as error:
+        draft.unlink(missing_ok=True)
+        raise OutputError(f"can't write {path}: {error.strerror or error}") from None

@@ -1,0 +1,321 @@
+"""Counting on this machine: spans joined with their parents, logs that have to be sorted, on disk where memory ends.
+
+The definition of the counts is `flowstat.estimate.expression`; DuckDB runs it, over rows whose names and send patterns
+are codes. SQL is written here only for examples of what is odd, which take the order of the rows.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from itertools import chain
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from flowstat.errors import TraceError
+from flowstat.estimate.codes import patterns
+from flowstat.estimate.counts import Counts
+from flowstat.estimate.expression import (
+    distinct_spans,
+    links_table,
+    log_table,
+    repeats_table,
+    retries_table,
+    tree_table,
+)
+from flowstat.estimate.in_place import may_be_in_place, view_in_place
+from flowstat.estimate.latency_sums import log_latencies, span_latencies
+from flowstat.estimate.recorded import Recorded, load_log, load_spans
+from flowstat.estimate.stated import count_stated
+from flowstat.estimate.tally import log_counts, tree_counts
+from flowstat.read.ancestors import refuse_cycles
+from flowstat.read.database import database
+from flowstat.read.notices import Notices
+from flowstat.read.resolve import DUPLICATES, ORPHANS
+from flowstat.results import counted
+
+if TYPE_CHECKING:
+    import ibis.expr.types as ir
+    from duckdb import DuckDBPyConnection
+
+    from flowstat.read.traces import TraceFile
+
+__all__ = ["count_log", "count_spans"]
+
+RETRIES = "messages sent again after their handler failed (retries), each counted as a message of its own"
+STRAYS = "span links from events that were not recorded, left out"
+
+Stage = Callable[[str], None]
+Define = Callable[..., "ir.Table"]
+
+
+def count_spans(
+    file: TraceFile,
+    batches: Iterator[pa.RecordBatch],
+    notices: Notices,
+    latencies: bool = False,
+    memory: int | None = None,
+    begin: Stage = lambda stage: None,
+) -> Counts:
+    """Count spans by joining each with its children.
+
+    Parameters
+    ----------
+    file
+        Whose spans they are; its `mapping.cut` says which events may have been cut off.
+    batches
+        The spans, canonical or with `flowstat.read.canonical.span_schema`.
+    notices
+        What reading found, and what counting finds.
+    latencies
+        Whether to sum up latencies, too.
+    memory
+        Bytes that DuckDB may hold in memory.
+    begin
+        Told what is done next.
+
+    Raises
+    ------
+    TraceError
+        If a row lacks what every span has, a send pattern is none, an event is among its own ancestors, or memory and
+        disk do not suffice.
+
+    Notes
+    -----
+    Of n spans, takes O(n log n) time, and memory beyond its bound only for the distinct pairs of node and pattern.
+    """
+    counts = _count_in_place(file, notices, latencies, memory, begin)
+    if counts is not None:
+        return counts
+    first = next(batches, None)
+    if first is None:
+        return Counts(files=file.origins, problems=notices.problems)
+    with database(memory) as connection:
+        recorded = load_spans(connection, chain([first], batches), first)
+        begin("joining")
+        return _Spans(connection, recorded, file, notices).count(latencies)
+
+
+def _count_in_place(
+    file: TraceFile, notices: Notices, latencies: bool, memory: int | None, begin: Stage
+) -> Counts | None:
+    """Count Parquet tables without a reader, or return None."""
+    if not may_be_in_place(file):
+        return None
+    import duckdb
+
+    found = Notices()
+    with database(memory) as connection:
+        try:
+            recorded = view_in_place(connection, file)
+            if recorded is None:
+                return None
+            begin("joining")
+            counts = _Spans(connection, recorded, file, found).count(latencies)
+        except (duckdb.OutOfMemoryException, duckdb.InterruptException):
+            raise
+        except duckdb.Error:
+            # The reader says better what is wrong with the file.
+            return None
+    notices.extend(found.problems)
+    return replace(counts, problems=notices.problems)
+
+
+@dataclass
+class _Spans:
+    """Spans in a database while they are counted."""
+
+    connection: DuckDBPyConnection
+    recorded: Recorded
+    file: TraceFile
+    notices: Notices
+    spans: str = "spans"
+    """The view or table that has each event once."""
+
+    def count(self, latencies: bool) -> Counts:
+        counts = None
+        if self.recorded.stated and self.file.mapping.cut is None:
+            counts = count_stated(self.connection, self._in_words(), self.file.origin, self.notices)
+        if counts is None:
+            counts = self._joined()
+        more: dict[str, Any] = {"links": self._links()}
+        if latencies:
+            more["latencies"] = span_latencies(self.connection, self.spans, self.recorded, self.notices)
+        self._note_retries()
+        return replace(counts, files=self.file.origins, problems=self.notices.problems, **more)
+
+    def _joined(self) -> Counts:
+        (about,) = self._rows(repeats_table)
+        if about["lost"]:
+            raise TraceError(f"{self.file.origin}: {about['lost']:,} rows have no trace id or no span id")
+        if about["again"]:
+            self._leave_out_repeats(int(about["again"]))
+        # Ids that grow from parent to child prove that there is no cycle, and so do times.
+        doubtful = bool(about["backward"])
+        timed = doubtful and "started_at" in self.recorded.types
+        if doubtful and not timed:
+            refuse_cycles(self.connection, self.spans, self.file.origin)
+        found = self._arrow(tree_table, self.file.mapping.cut, timed)
+        if timed and pc.sum(found["untimed"]).as_py():
+            self.connection.execute(
+                f"""create view doubtful as select * from {self.spans} where trace_id in (
+                    select c.trace_id from {self.spans} c join {self.spans} p
+                    on c.trace_id = p.trace_id and c.parent_id = p.span_id where c.started_at <= p.started_at)"""
+            )
+            refuse_cycles(self.connection, "doubtful", self.file.origin)
+        below = pc.sum(pc.if_else(found["root"], 0, found["n"])).as_py() or 0
+        orphans = below - (pc.sum(found["messages"]).as_py() or 0)
+        if orphans:
+            self.notices.note(ORPHANS, self._orphan(), orphans)
+        return _decode(found, self.recorded, self.file.origin, self.notices)
+
+    def _leave_out_repeats(self, number: int) -> None:
+        twice = "select trace_id, span_id from spans group by all having count(*) > 1"
+        example = self._example(
+            f"""select trace_id, span_id from (
+                select trace_id, span_id, place, row_number() over (partition by trace_id, span_id order by place) turn
+                from spans semi join ({twice}) using (trace_id, span_id)
+            ) where turn > 1 order by place limit 1"""
+        )
+        self.notices.note(DUPLICATES, example, number)
+        # Which row is first by content is told by texts, not by codes.
+        self.recorded = self.recorded.ordered(self.connection)
+        self.connection.execute(f"create table event as {self._sql(distinct_spans)}")
+        self.spans = "event"
+
+    def _orphan(self) -> str:
+        return self._example(
+            """select trace_id, span_id from spans c anti join spans p
+            on c.trace_id = p.trace_id and c.parent_id = p.span_id
+            where c.parent_id is not null order by c.place limit 1"""
+        )
+
+    def _example(self, query: str) -> str:
+        ((trace, span),) = self.connection.execute(query).fetchall()
+        return f"{self.file.origin}: trace {trace}, span {span}"
+
+    def _links(self) -> dict[tuple[str, str], int]:
+        if not self.recorded.linked:
+            return {}
+        links: Counter[tuple[str, str]] = Counter()
+        names = self.recorded.names
+        for row in self._rows(_stored_links):
+            if row["source"] is None:
+                self.notices.note(STRAYS, f"{self.file.origin}: at {names[row['target']]}", row["n"])
+            elif row["target"] is not None:
+                links[names[row["source"]], names[row["target"]]] += row["n"]
+        return dict(sorted(links.items()))
+
+    def _note_retries(self) -> None:
+        if "status" not in self.recorded.types:
+            return
+        found = {self.recorded.names[row["name"]]: int(row["n"]) for row in self._rows(retries_table)}
+        if found:
+            most = max(sorted(found), key=found.__getitem__)
+            self.notices.note(RETRIES, f"{counted(found[most], 'time')} at {most}", sum(found.values()))
+
+    def _in_words(self) -> str:
+        """Return the name of a view of the spans with names and patterns as they are."""
+        for column, texts in (("name", self.recorded.names), ("sent", self.recorded.sents)):
+            table = pa.table({"code": pa.array(range(len(texts)), pa.int32()), "text": pa.array(texts, pa.string())})
+            self.connection.register("known", table)
+            self.connection.execute(f"create table text_of_{column} as select * from known")
+            self.connection.unregister("known")
+        status = "s.status" if "status" in self.recorded.types else "'ok'"
+        parent = "p.text" if "parent" in self.recorded.types else "null"
+        joined = "left join text_of_name p on s.parent = p.code" if parent == "p.text" else ""
+        self.connection.execute(
+            f"""create view worded as select s.trace_id, s.span_id, s.parent_id, {parent} as parent, n.text as name,
+            t.text as sent, {status} as status from spans s left join text_of_name n on s.name = n.code
+            left join text_of_sent t on s.sent = t.code {joined}"""
+        )
+        return "worded"
+
+    def _sql(self, define: Define, *options: Any) -> str:
+        return _sql(define, tuple(self.recorded.types.items()), self.spans, *options)
+
+    def _arrow(self, define: Define, *options: Any) -> pa.Table:
+        return self.connection.sql(self._sql(define, *options)).to_arrow_table().combine_chunks()
+
+    def _rows(self, define: Define) -> list[dict[str, Any]]:
+        rows: list[dict[str, Any]] = self._arrow(define).to_pylist()
+        return rows
+
+
+def _stored_links(spans: ir.Table) -> ir.Table:
+    import ibis
+
+    ids = ("trace_id", "span_id", "linked_trace_id", "linked_span_id")
+    return links_table(spans, ibis.table(dict.fromkeys(ids, spans.trace_id.type()), name="links"))
+
+
+def count_log(
+    file: TraceFile,
+    batches: Iterator[pa.RecordBatch],
+    notices: Notices,
+    latencies: bool = False,
+    memory: int | None = None,
+    begin: Stage = lambda stage: None,
+) -> Counts:
+    """Count a sequential log in any order, by sorting it: by case, time and place in the file.
+
+    Parameters and errors are those of `count_spans`; the batches have the columns trace_id, name and started_at.
+    """
+    first = next(batches, None)
+    if first is None:
+        return Counts(files=file.origins, problems=notices.problems)
+    with database(memory) as connection:
+        recorded = load_log(connection, chain([first], batches), first)
+        begin("sorting")
+        query = _sql(log_table, tuple(recorded.types.items()), "spans", file.mapping.cut)
+        rows = connection.sql(query).to_arrow_table().to_pylist()
+        counts = log_counts(rows, file.origin, notices, node=recorded.names.__getitem__)
+        if latencies:
+            counts = replace(counts, latencies=log_latencies(connection, recorded, notices))
+        return replace(counts, files=file.origins, problems=notices.problems)
+
+
+def _decode(found: pa.Table, recorded: Recorded, origin: str, notices: Notices) -> Counts:
+    """Return the counts that a table of codes stands for; orphans and repeats were told of before."""
+    names, sents = recorded.names, recorded.sents
+    # Sums are of 128 bits.
+    for column in ("n", "messages", "unsaid", "selves"):
+        at = found.schema.get_field_index(column)
+        found = found.set_column(at, column, found[column].cast(pa.int64()))
+    found = found.set_column(
+        found.schema.get_field_index("messages"), "messages", pc.if_else(found["root"], 0, found["n"])
+    )
+    # What follows from children makes nearly all of the rows, and there may be a million: they take the short way.
+    plain = pc.and_(pc.is_null(found["sent"]), pc.is_in(found["status"], pa.array(["ok", "error"])))
+    rest = tree_counts(
+        found.filter(pc.invert(plain)).to_pylist(), origin, notices, node=names.__getitem__, pattern=sents.__getitem__
+    )
+    some = found.filter(plain).combine_chunks()
+    if some["name"].null_count:
+        raise TraceError(f"{origin}: rows have no name: which node handled them?")
+    table: Counter[tuple[str, str]] = Counter()
+    starts, errors, dropped = (Counter[str]() for _ in range(3))
+    children = some["children"].combine_chunks() if len(some) else pa.array([], pa.list_(pa.int32()))
+    columns = [some[column].to_pylist() for column in ("name", "n", "root", "status", "unsaid")]
+    for name, sent, n, root, status, unsaid in zip(columns[0], patterns(children, names), *columns[1:], strict=True):
+        node = names[name]
+        table[node, sent] += n
+        if root:
+            starts[node] += n
+        if status == "error":
+            errors[node] += n
+        if unsaid:
+            dropped[node] += unsaid
+    return rest + Counts(table, starts, errors, dropped=dropped)
+
+
+@lru_cache(maxsize=128)
+def _sql(define: Define, types: tuple[tuple[str, str], ...], name: str, *options: Any) -> str:
+    """Return DuckDB's SQL for an expression over a table of those columns."""
+    import ibis
+
+    return str(ibis.to_sql(define(ibis.table(dict(types), name=name), *options), dialect="duckdb"))

@@ -1,0 +1,245 @@
+"""A table of any columns on an engine, seen as the columns that counting knows.
+
+What words and numbers mean is as in files (`flowstat.read.rows`), said as expressions that the engine computes.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from collections.abc import Mapping as Words
+from dataclasses import dataclass
+from functools import cache
+from typing import TYPE_CHECKING, Any, Literal
+
+from flowstat.errors import TraceError
+from flowstat.estimate.node_fields import as_text, fields_of, joined, namer, nothing_in
+from flowstat.read.canonical import REQUIRED
+from flowstat.read.columns import ERROR_WORDS, OK_WORDS, ROOT_WORDS, Columns, find_columns
+from flowstat.read.mapping import Mapping
+from flowstat.read.words import shown
+
+if TYPE_CHECKING:
+    import ibis.expr.types as ir
+
+__all__ = ["Found", "Prepared", "prepare"]
+
+SEQUENCE = ("row", "rownumber", "rownr", "seq", "sequence", "sequencenumber", "position", "eventnumber", "eventnr")
+"""Names of a column of whole numbers that says in which order a log's events came, `_` left out."""
+
+UNKNOWN = "unknown_status"
+"""Column that says whether a status is no word that is known."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """A table as it is on an engine.
+
+    Attributes
+    ----------
+    order
+        The column that says the order of its rows, if the engine knows it.
+    """
+
+    table: ir.Table
+    order: str | None = None
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A table of an engine as `flowstat.estimate.expression` takes it.
+
+    Attributes
+    ----------
+    shape
+        `spans` or `log`.
+    recorded
+        All rows, with canonical columns, and `UNKNOWN` for spans with a status.
+    lost
+        By what a row may lack, which rows do.
+    node
+        Returns the node for a name: several fields of a name come as one text, and are put together when only
+        the different ones are left.
+    """
+
+    shape: Literal["spans", "log"]
+    recorded: ir.Table
+    lost: Words[str, ir.BooleanColumn]
+    node: Callable[[str], str]
+
+    def check(self) -> ir.Table:
+        """Return a table of one row: how many rows lack what, and how many have an unknown status (`UNKNOWN`)."""
+        import ibis
+
+        looked: dict[str, Any] = dict(self.lost)
+        if UNKNOWN in self.recorded.columns:
+            looked[UNKNOWN] = self.recorded[UNKNOWN]
+        return self.recorded.agg(**{what: ibis.coalesce(found.sum(), 0) for what, found in looked.items()})
+
+    def rows(self, all_whole: bool) -> ir.Table:
+        """Return the rows that lack nothing; `all_whole` says that all are so."""
+        rows = self.recorded if all_whole else self.recorded.filter(*(~lost for lost in self.lost.values()))
+        return rows.drop(UNKNOWN) if UNKNOWN in rows.columns else rows
+
+
+def prepare(found: Found, mapping: Mapping, origin: str, peek: Callable[[ir.Table], list[dict[str, Any]]]) -> Prepared:
+    """Find the columns of a table and give them their canonical names and values.
+
+    Parameters
+    ----------
+    found
+        Columns of any names: `find_columns` says which means what.
+    peek
+        Runs a small query.
+
+    Raises
+    ------
+    TraceError
+        If a column is missing or ambiguous, or is of no type that fits.
+    """
+    table = found.table
+    names = [c for c in table.columns if c != found.order]
+    columns = find_columns(names, mapping, origin)
+    fields = fields_of(columns, names, mapping, origin)
+    made = {"name": joined([as_text(table[column]) for column in fields.values()])}
+    if columns.shape == "log":
+        made |= _log(found, names, columns, mapping, origin, peek)
+        recorded = table.select(**made)
+        lost = {"case": _empty(recorded.trace_id), "activity": nothing_in(recorded.name, len(fields))}
+    else:
+        canonical = set(REQUIRED) <= set(names) and columns.parent == "parent_id"
+        made |= _spans(found, columns, mapping, origin, canonical, peek)
+        recorded = table.select(**made)
+        nameless = nothing_in(recorded.name, len(fields))
+        if "status" in made:
+            nameless &= recorded.status != "dropped"
+        span = _empty(recorded.span_id)
+        if not canonical:
+            span |= _zero(recorded.span_id)
+        lost = {"trace id": _empty(recorded.trace_id), "span id": span, "name": nameless}
+    return Prepared(columns.shape, recorded, lost, namer(fields, columns, mapping, origin))
+
+
+def _log(
+    found: Found, names: Sequence[str], columns: Columns, mapping: Mapping, origin: str, peek: Callable[..., Any]
+) -> dict[str, ir.Value]:
+    """Return the columns of a log, but for the name."""
+    assert columns.case is not None
+    table = found.table
+    made: dict[str, ir.Value] = {"trace_id": table[columns.case]}
+    if columns.time is not None:
+        made["started_at"] = _time(table, columns.time, mapping.cut is not None, origin, peek)
+    sequence = (c for c in names if re.sub("[_ ]", "", c).lower() in SEQUENCE and table[c].type().is_integer())
+    order = found.order or next(sequence, None)
+    return made if order is None else made | {"row": table[order]}
+
+
+def _spans(
+    found: Found, columns: Columns, mapping: Mapping, origin: str, canonical: bool, peek: Callable[..., Any]
+) -> dict[str, ir.Value]:
+    """Return the columns of spans, but for the name. In canonical tables, only a null is no parent."""
+    import ibis
+
+    assert columns.trace is not None
+    assert columns.span is not None
+    assert columns.parent is not None
+    table = found.table
+    span, parent = _alike(table[columns.span], table[columns.parent])
+    if not canonical:
+        cased = [change(word) for word in ROOT_WORDS for change in (str.lower, str.upper, str.title)]
+        nobody = _zero(parent) | parent.isin(cased) if parent.type().is_string() else _zero(parent)
+        parent = ibis.ifelse(nobody, ibis.null(parent.type()), parent)
+    made: dict[str, ir.Value] = {"trace_id": table[columns.trace], "span_id": span, "parent_id": parent}
+    if columns.sent is not None:
+        made["sent"] = as_text(table[columns.sent])
+    if columns.status is not None:
+        word = as_text(table[columns.status]).strip().lower()
+        made["status"] = ibis.cases(
+            (word.isin((*ERROR_WORDS,)), "error"),
+            (word == "dropped", "dropped"),
+            (word == "pending", "pending"),
+            else_="ok",
+        )
+        made[UNKNOWN] = word.notnull() & word.notin((*ERROR_WORDS, *OK_WORDS, "dropped", "pending"))
+    if canonical:
+        made["parent"] = as_text(table["parent"])
+    if columns.started is not None and mapping.cut is not None:
+        started = table[columns.started]
+        # Whole numbers of a canonical table are its nanoseconds, on engines that have none.
+        exact = canonical and started.type().is_integer()
+        made["started_at"] = started if exact else _time(table, columns.started, True, origin, peek)
+    return made
+
+
+def _alike(span: ir.Value, parent: ir.Value) -> tuple[ir.Value, ir.Value]:
+    """Return ids of spans and of parents as one type."""
+    one, other = span.type(), parent.type()
+    if one.is_integer() and (other.is_floating() or other.is_decimal()):
+        # Whole numbers beside nulls.
+        return span, parent.cast(one)
+    if one.copy(nullable=True) == other.copy(nullable=True) or (one.is_integer() and other.is_integer()):
+        return span, parent
+    return as_text(span), as_text(parent)
+
+
+def _zero(value: ir.Value) -> ir.BooleanColumn:
+    """Return whether an id is zeros only: which means that there is none; false for a null."""
+    kind = value.type()
+    if kind.is_numeric():
+        zero = value == 0
+    elif kind.is_string():
+        zero = (value.replace("0", "") == "") & (value != "")
+    else:
+        zero = value.isnull() & value.notnull()
+    return zero.fill_null(False)
+
+
+def _empty(value: ir.Value) -> ir.BooleanColumn:
+    missing = value.isnull()
+    return missing | (value == "") if value.type().is_string() else missing
+
+
+@cache
+def _epoch_ns() -> Callable[[ir.Value], ir.Value]:
+    import ibis
+    import ibis.expr.datatypes as types
+
+    @ibis.udf.scalar.builtin(name="epoch_ns", signature=((types.unknown,), types.int64))
+    def nanoseconds(value):  # type: ignore[no-untyped-def]
+        """Whole nanoseconds since 1970, as DuckDB knows them."""
+
+    made: Callable[[ir.Value], ir.Value] = nanoseconds
+    return made
+
+
+def _time(table: ir.Table, column: str, exact: bool, origin: str, peek: Callable[..., Any]) -> ir.Value:
+    """Return times as timestamps, or as numbers: `exact` says that these have to be nanoseconds."""
+    value = table[column]
+    kind = value.type()
+    if kind.is_timestamp():
+        return value
+    if kind.is_date():
+        return value.cast("timestamp")
+    if kind.is_unknown():
+        # DuckDB's timestamps of nanoseconds with a zone, which Ibis does not know: they can be put in order at least.
+        return _epoch_ns()(value) if exact else value
+    if kind.is_string():
+        value = value.strip().nullif("")
+        some = peek(table.select(time=value).filter(value.notnull()).limit(1))
+        if not some or not re.fullmatch(r"[+-]?[0-9]+", some[0]["time"]):
+            # With a zone, so that one in the text counts, and none means UTC.
+            return value.cast("timestamp('UTC')")
+        value = value.cast("int64")
+    elif not kind.is_numeric() or kind.is_boolean():
+        raise TraceError(f"{origin}: the column {shown(repr(column))} holds no times, but {kind}: name one with --time")
+    return _nanoseconds(value) if exact else value
+
+
+def _nanoseconds(value: ir.Value) -> ir.Value:
+    """Return times of whatever unit as nanoseconds: the largest says which, see `flowstat.read.times`."""
+    import ibis
+
+    largest = value.abs().max().as_scalar()
+    steps = ((10**11, 10**9), (10**14, 10**6), (10**17, 10**3))
+    unit = ibis.cases(*((largest < below, unit) for below, unit in steps), else_=1)
+    return (value * unit).cast("int64")

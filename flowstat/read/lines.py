@@ -1,0 +1,113 @@
+"""JSON Lines traces taken into a database at the speed of its own reader, where every line is right.
+
+DuckDB reads lines on all cores, some ten times as fast as Python; but it is lenient with types and can't say
+which line is wrong. So each value is taken as JSON text and checked, and where anything is odd nothing is taken: then
+`flowstat.read.jsonlines` reads the file line by line, and says what is wrong.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from flowstat.read.canonical import STATUSES
+from flowstat.read.opening import packing
+
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection
+
+__all__ = ["load_lines"]
+
+IDS = ("trace_id", "span_id", "parent_id")
+TEXTS = ("parent", "name", "sent", "status")
+
+
+def load_lines(connection: DuckDBPyConnection, table: str, parts: Sequence[Path], timed: bool = False) -> bool:
+    """Load canonical JSON Lines into a new table, if every line is one row that can be counted.
+
+    Parameters
+    ----------
+    connection
+        See `flowstat.read.database.database`.
+    table
+        Name of the table: columns trace_id, span_id, parent_id (ubigint, or varchar where they are texts), parent,
+        name, sent, status (varchar), links where any line has some, and started_at if `timed`.
+    parts
+        The trace's files.
+
+    Returns
+    -------
+    Whether the table was made; if not, the lines have to be read one by one.
+    """
+    import duckdb
+
+    columns = [*IDS, *TEXTS, "links", *(["started_at"] if timed else [])]
+    types = ", ".join(f"{column}: 'json'" for column in columns)
+    packings = {packing(part) for part in parts}
+    if len(packings) > 1:
+        return False
+    compression = {"gzip": "gzip", "zstd": "zstd", None: "uncompressed"}[packings.pop()]
+    files = ", ".join("'{}'".format(str(part).replace("'", "''")) for part in parts)
+    lines = (
+        f"read_json([{files}], format='newline_delimited', ignore_errors=true, compression='{compression}', "
+        f"columns={{{types}}})"
+    )
+    try:
+        found = connection.execute(f"select trace_id from {lines} limit 1").fetchall()
+        if not found or found[0][0] is None:
+            return False
+        texts = str(found[0][0]).startswith('"')
+        connection.execute(f"create table lines as select {_values(texts, timed)} from {lines}")
+        ((wrong, links, escaped),) = connection.execute(f"select {_checks(texts)} from lines").fetchall()
+    except (duckdb.OutOfMemoryException, duckdb.InterruptException):
+        raise
+    except duckdb.Error:
+        # Such as a damaged archive, or an object beyond the limit: read line by line, the place is found.
+        wrong = True
+    if wrong:
+        connection.execute("drop table if exists lines")
+        return False
+    text = "json_extract_string({0}, '$')" if escaped else "substr({0}::varchar, 2, length({0}::varchar) - 2)"
+    columns = [f"{text.format(c)} as {c}" if texts else c for c in IDS]
+    columns += [f"{text.format(c)} as {c}" for c in TEXTS if c != "status"]
+    columns.append(f"coalesce({text.format('status')}, 'ok') as status")
+    columns += ["links"] if links else []
+    columns += ["started_at"] if timed else []
+    connection.execute(f"create view {table} as select {', '.join(columns)}, rowid as at from lines")
+    return True
+
+
+def _values(texts: bool, timed: bool) -> str:
+    """Return what is kept of a line as SQL: ids as numbers if they are such, all else as JSON."""
+    kind = "varchar" if texts else "ubigint"
+    values = [*IDS] if texts else [f"try_cast({c}::varchar as ubigint) as {c}" for c in IDS]
+    values += TEXTS
+    link = f"struct(trace_id {kind}, span_id {kind})[]"
+    values.append(f"try_cast(links as {link}) as links")
+    wrong = [f"links is not null and try_cast(links as {link}) is null"]
+    if not texts:
+        # A number with a point or an exponent is no id, though it can be cast.
+        wrong += [f"{c} is not null and try_cast({c}::varchar as ubigint) is null" for c in ("parent_id",)]
+        digits = "(trace_id::varchar || span_id::varchar || coalesce(parent_id::varchar, ''))"
+        wrong += [f"contains({digits}, '{mark}')" for mark in ".e"]
+    if timed:
+        # Whole nanoseconds, or text with its zone.
+        text = "json_extract_string(started_at, '$')"
+        time = f"coalesce(try_cast(started_at::varchar as bigint), epoch_ns(try_cast({text} as timestamptz)))"
+        values.append(f"make_timestamp_ns({time}) as started_at")
+        wrong.append(f"started_at is not null and {time} is null")
+    values.append(f"coalesce({' or '.join(wrong)}, false) as wrong")
+    return ", ".join(values)
+
+
+def _checks(texts: bool) -> str:
+    """Return as SQL: how many lines are wrong, how many have links, and how many texts have escapes."""
+    missing = "trace_id is null or span_id is null or sent is null"
+    quoted = [*TEXTS, *(IDS if texts else ())]
+    unlike = " or ".join(f"not starts_with({column}, '\"')" for column in quoted)
+    known = ", ".join(f"'\"{status}\"'" for status in STATUSES)
+    unnamed = "(name is null or name::varchar = '\"\"') and status::varchar is distinct from '\"dropped\"'"
+    escaped = " or ".join(f"contains({column}, '\\')" for column in quoted)
+    wrong = f"wrong or {missing} or {unnamed} or coalesce({unlike} or status::varchar not in ({known}), false)"
+    return f"count(*) filter ({wrong}), count(links), count(*) filter (coalesce({escaped}, false))"

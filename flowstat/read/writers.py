@@ -1,0 +1,62 @@
+"""Traces written in any format, chosen by name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from flowstat.errors import OutputError
+from flowstat.read.canonical import TraceWriter, open_writer
+
+__all__ = ["open_trace_writer"]
+
+SUFFIXES = {
+    ".parquet": "parquet",
+    ".jsonl": "jsonl",
+    ".ndjson": "jsonl",
+    ".otlp.json": "otlp",
+    ".otlp.jsonl": "otlp",
+    ".jaeger.json": "jaeger",
+    ".xes": "xes",
+    ".xes.gz": "xes",
+}
+
+
+def open_trace_writer(path: str | Path, format: str | None = None, *, overwrite: bool = False) -> TraceWriter:
+    """Open a trace for writing canonical batches to, in the format given or that its name says.
+
+    Parameters
+    ----------
+    format
+        `parquet`, `jsonl`, `otlp`, `jaeger` or `xes`; Parquet where the name says nothing.
+
+    Raises
+    ------
+    OutputError
+        If something is there already and `overwrite` is not set, or the place can't be written.
+    """
+    path = Path(path)
+    if format is None:
+        named = [suffix for suffix in SUFFIXES if path.name.lower().endswith(suffix)]
+        format = SUFFIXES[max(named, key=len)] if named else "parquet"
+    if format in ("parquet", "jsonl"):
+        return open_writer(path, format, overwrite=overwrite)  # type: ignore[arg-type]
+    if path.exists():
+        if not overwrite:
+            raise OutputError(f"{path} is there already: choose another name, or --overwrite")
+        if not path.is_file():
+            raise OutputError(f"{path} is no file: it is not overwritten")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if format == "otlp":
+            from flowstat.read.otlp_writer import OtlpWriter
+
+            return OtlpWriter(path)
+        if format == "jaeger":
+            from flowstat.read.jaeger_writer import JaegerWriter
+
+            return JaegerWriter(path)
+        from flowstat.read.xes import XesWriter
+
+        return XesWriter(path)
+    except OSError as error:
+        raise OutputError(f"can't write a trace to {path}: {error.strerror or error}") from None

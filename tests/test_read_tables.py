@@ -1,0 +1,519 @@
+import csv
+import gzip
+import io
+import itertools
+from collections import Counter
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from flowstat.errors import TraceError
+from flowstat.read import tables
+from flowstat.read.canonical import span_schema
+from flowstat.read.mapping import Mapping
+from flowstat.read.notices import Notices
+from flowstat.read.tables import parquet_spans, read_table
+from tests.real_data import real_data
+
+Rows = list[dict[str, Any]]
+
+LOG = "case_id,activity,timestamp\n1,a,2024-01-01\n2,b,2024-01-02\n"
+SPANS = "TraceID,SpanID,ParentID,OperationName\nt,1,root,a\nt,2,1,b\n"
+
+
+def table(path: Path, mapping: Mapping | None = None, notices: Notices | None = None) -> pa.Table:
+    batches = list(read_table(path, "t", mapping or Mapping(), notices or Notices()))
+    for batch in batches:
+        batch.validate(full=True)
+    assert batches
+    if "span_id" in batches[0].schema.names:
+        assert all(batch.schema == span_schema() for batch in batches)
+        assert all(len(batch) <= 65_536 for batch in batches)
+    else:
+        assert [str(t) for t in batches[0].schema.types[1:]] == [
+            "dictionary<values=string, indices=int32, ordered=0>",
+            "timestamp[ns, tz=UTC]",
+        ]
+    return pa.Table.from_batches(batches)
+
+
+def rows(path: Path, mapping: Mapping | None = None, notices: Notices | None = None) -> Rows:
+    """Return the rows, without columns that are null throughout, and times as nanoseconds."""
+    found = table(path, mapping, notices)
+    for k, field in enumerate(found.schema):
+        if pa.types.is_timestamp(field.type):
+            found = found.set_column(k, field.name, found[field.name].cast(pa.int64()))
+    kept = [name for name in found.schema.names if found[name].null_count < len(found)]
+    return found.select(kept).to_pylist()
+
+
+def written(tmp_path: Path, text: str | bytes, name: str = "t.csv") -> Path:
+    path = tmp_path / name
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    return path
+
+
+def saved(tmp_path: Path, columns: dict[str, Any], **options: Any) -> Path:
+    path = tmp_path / "t.parquet"
+    pq.write_table(pa.table(columns), path, **options)
+    return path
+
+
+def refusal(path: Path, mapping: Mapping | None = None) -> str:
+    with pytest.raises(TraceError) as caught:
+        rows(path, mapping)
+    return str(caught.value)
+
+
+DAY = 86400 * 10**9
+JAN1 = 1_704_067_200 * 10**9
+LOG_ROWS = [
+    {"trace_id": "1", "name": "a", "started_at": JAN1},
+    {"trace_id": "2", "name": "b", "started_at": JAN1 + DAY},
+]
+
+
+@pytest.mark.parametrize("delimiter", [",", ";", "\t", "|"])
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_delimiters_and_line_ends(tmp_path: Path, delimiter: str, end: str) -> None:
+    text = LOG.replace(",", delimiter).replace("\n", end)
+    assert rows(written(tmp_path, text)) == LOG_ROWS
+    assert rows(written(tmp_path, text.removesuffix(end))) == LOG_ROWS
+    assert rows(written(tmp_path, b"\xef\xbb\xbf" + text.encode())) == LOG_ROWS
+    assert rows(written(tmp_path, 2 * end + text + end)) == LOG_ROWS
+
+
+def test_packed(tmp_path: Path) -> None:
+    assert rows(written(tmp_path, gzip.compress(LOG.encode()))) == LOG_ROWS
+    assert rows(written(tmp_path, pa.Codec("zstd").compress(LOG.encode(), asbytes=True))) == LOG_ROWS
+
+
+def test_quotes(tmp_path: Path) -> None:
+    text = '"case_id","x, y","activity"\n"1 ""q""","\r\n,","a\nb"\n'
+    assert rows(written(tmp_path, text)) == [{"trace_id": '1 "q"', "name": "a\nb"}]
+
+
+def test_other_columns_do_not_matter(tmp_path: Path) -> None:
+    # Twice there, without a name, or not UTF-8: they are not read.
+    text = b"x,x,,case_id,activity\n1,2,3,c,a\n\xff,\xff,\xff,c,b\n"
+    path = written(tmp_path, text.replace(b"\xff", b"9"))
+    assert [row["name"] for row in rows(path)] == ["a", "b"]
+
+
+def test_columns_that_are_named(tmp_path: Path) -> None:
+    path = written(tmp_path, "id,what,when\n1,a,1970-01-01\n")
+    assert rows(path, Mapping(case="id", activity="what", time="when")) == [
+        {"trace_id": "1", "name": "a", "started_at": 0}
+    ]
+
+
+def test_rows_of_wrong_length(tmp_path: Path) -> None:
+    path = written(tmp_path, "case_id,activity,time\n1,a,\n1,b\n\n1,c,x\n1,d,,\n1,e,\n1,f,y\n")
+    assert refusal(path) == "t: row 2: it has 2 fields, the header has 3"
+    notices = Notices(skip_bad=True)
+    assert [row["name"] for row in rows(path, notices=notices)] == ["a", "e"]
+    assert [(problem.number, problem.example) for problem in notices.problems] == [
+        (4, "t: row 2: it has 2 fields, the header has 3")
+    ]
+
+
+def test_row_numbers_after_rows_that_were_skipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tables, "BLOCK", 256)
+    lines = [f"case {k},activity {k},2024-01-01" for k in range(1, 201)]
+    for k in (3, 50, 51, 120):
+        lines[k - 1] = "too,few"
+    for k in (1, 52, 119, 121, 200):
+        lines[k - 1] = f"case {k},,"
+    path = written(tmp_path, "case_id,activity,timestamp\n" + "\n".join(lines) + "\n")
+    places: list[str] = []
+
+    class Listening(Notices):
+        def bad(self, where: str, what: str) -> None:
+            places.append(where)
+
+    assert len(rows(path, notices=Listening())) == 191
+    assert sorted(places) == sorted(f"t: row {k}" for k in (3, 50, 51, 120, 1, 52, 119, 121, 200))
+
+
+@pytest.mark.parametrize(
+    ("line", "what"),
+    [
+        (",a,", "it has no case ('case_id' is empty)"),
+        ('"",a,', "it has no case ('case_id' is empty)"),
+        ("1,,", "it has no name (nothing in 'activity')"),
+        ("1,a,noon", "the time 'noon' ('timestamp') can't be read: a time is ISO 8601"),
+    ],
+)
+def test_bad_rows_of_a_log(tmp_path: Path, line: str, what: str) -> None:
+    path = written(tmp_path, f"{LOG}{line}\n3,c,\n")
+    assert refusal(path).startswith(f"t: row 3: {what}")
+    found = rows(path, notices=Notices(skip_bad=True))
+    assert found == [*({**row} for row in LOG_ROWS), {"trace_id": "3", "name": "c", "started_at": None}]
+
+
+@pytest.mark.parametrize(
+    ("line", "what"),
+    [
+        (",5,,a", "it has no id ('TraceID' is empty)"),
+        ("t,,,a", "it has no id ('SpanID' is empty)"),
+        ("t,0000,,a", "its id ('SpanID') is zero"),
+        ("t,5,,", "it has no name"),
+    ],
+)
+def test_bad_rows_of_spans(tmp_path: Path, line: str, what: str) -> None:
+    path = written(tmp_path, f"{SPANS}{line}\n")
+    assert refusal(path).startswith(f"t: row 3: {what}")
+    assert len(rows(path, notices=Notices(skip_bad=True))) == 2
+
+
+@pytest.mark.parametrize(
+    "parent", ["", "root", "ROOT", "Root", "none", "None", "null", "NULL", "0", "0" * 16, "0" * 32]
+)
+def test_roots(tmp_path: Path, parent: str) -> None:
+    path = written(tmp_path, f"trace_id,span_id,parent_id,name\nt,1,{parent},a\nt,2,1,b\nt,3,00001,c\n")
+    assert [row["parent_id"] for row in rows(path)] == [None, "1", "00001"]
+
+
+def test_statuses(tmp_path: Path) -> None:
+    words = ["Unset", "STATUS_CODE_ERROR", "", "2", "Ok", "pending", "200", "true", "0", "error"]
+    lines = "".join(f"t,{k},,a,{word}\n" for k, word in enumerate(words, 1))
+    notices = Notices()
+    found = rows(written(tmp_path, f"trace_id,span_id,parent_id,name,StatusCode\n{lines}"), notices=notices)
+    assert [row["status"] for row in found] == [
+        "ok",
+        "error",
+        "ok",
+        "error",
+        "ok",
+        "pending",
+        "ok",
+        "error",
+        "ok",
+        "error",
+    ]
+    assert [(p.number, p.example) for p in notices.problems] == [(1, "t: '200' in column 'StatusCode'")]
+
+
+def test_a_dropped_message_has_no_node(tmp_path: Path) -> None:
+    path = written(tmp_path, "trace_id,span_id,parent_id,name,status\nt,1,,a,ok\nt,2,1,,dropped\n")
+    assert [row["name"] for row in rows(path)] == ["a", None]
+
+
+def test_nodes_of_spans(tmp_path: Path) -> None:
+    head = "trace_id,span_id,parent_id,name,ServiceName,http.route\n"
+    path = written(tmp_path, f"{head}t,1,,get,shop,/x\nt,2,1,get,,/y\nt,3,1,put,shop,\n")
+
+    def names(template: str | None) -> list[str]:
+        return [row["name"] for row in rows(path, Mapping(node=template))]
+
+    assert names(None) == ["shop.get", "get", "shop.put"]
+    assert names("{name}") == ["get", "get", "put"]
+    assert names("{service}:{http.route}") == ["shop:/x", "/y", "shop"]
+    assert "t: row 3: it has no name (nothing in 'http.route')" in refusal(path, Mapping(node="{http.route}"))
+    assert "has no column 'route', a field of the template of nodes; it has 'trace_id'" in refusal(
+        path, Mapping(node="{route}")
+    )
+    assert "has no name" in refusal(path, Mapping(node="{}"))
+
+
+def test_a_template_for_a_log(tmp_path: Path) -> None:
+    path = written(tmp_path, "case_id,activity,lifecycle\n1,a,start\n1,a,complete\n2,b,start\n")
+    found = rows(path, Mapping(node="{name}+{lifecycle}"))
+    assert [row["name"] for row in found] == ["a+start", "a+complete", "b+start"]
+
+
+@pytest.mark.parametrize(
+    ("pod", "service"),
+    [
+        ("frontend-579b9bff58-t2dbm", "frontend"),
+        ("my-cart-1593694321-wc2lz", "my-cart"),
+        ("kafka-0", "kafka"),
+        ("plain", "plain"),
+        ("front-end", "front-end"),
+    ],
+)
+def test_the_service_of_a_pod(tmp_path: Path, pod: str, service: str) -> None:
+    path = written(tmp_path, f"TraceID,SpanID,ParentID,PodName,OperationName\nt,1,root,{pod},op\n")
+    (row,) = rows(path)
+    assert (row["name"], row["worker"]) == (f"{service}.op", pod)
+    assert rows(path, Mapping(node="{PodName}/{name}"))[0]["name"] == f"{pod}/op"
+
+
+def test_durations(tmp_path: Path) -> None:
+    head = "trace_id,span_id,parent_id,name,start_time,duration_ms\n"
+    path = written(tmp_path, f"{head}t,1,,a,1970-01-01,1.5\nt,2,1,b,,3\nt,3,1,c,1970-01-01,\n")
+    assert [row["ended_at"] for row in rows(path)] == [1_500_000, None, None]
+    assert "row 4: the duration '-2' ('duration_ms') is none" in refusal(
+        written(tmp_path, path.read_bytes() + b"t,4,1,d,,-2\n")
+    )
+
+
+@pytest.mark.parametrize(
+    ("data", "what"),
+    [
+        (b"", "t is empty: it has no header"),
+        (b"\n\n", "t is empty: it has no header"),
+        (LOG.encode("utf-16"), "t is UTF-16 text: save it as UTF-8"),
+        (b"\0\1\2", "t is a binary file, not CSV"),
+        ("case_id,activity\n1,café\n".encode("latin-1"), "t:2: not UTF-8 text: save it as UTF-8"),
+        (b"\x1f\x8b\x08", "t can't be read as CSV: "),
+        (b"PAR1 no more", "t can't be read as Parquet: "),
+        (gzip.compress(LOG.encode())[:-12], "t can't be read as CSV: "),
+        (b"hello", "t: no column is known to be the case"),
+    ],
+)
+def test_files_that_are_none(tmp_path: Path, data: bytes, what: str) -> None:
+    assert refusal(written(tmp_path, data)).startswith(what)
+
+
+def test_a_file_that_is_not_there(tmp_path: Path) -> None:
+    assert refusal(tmp_path / "no.csv") == "can't read the trace t: No such file or directory"
+
+
+def test_text_that_is_not_utf_8_far_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tables, "HEADER", 20)
+    path = written(tmp_path, b"case_id,activity\n1,a\n2,b\xff\n")
+    assert refusal(path).startswith("t can't be read as CSV: ")
+
+
+def test_a_quote_left_open(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tables, "BLOCK", 1 << 20)
+    path = written(tmp_path, LOG + '1,"a,2024-01-01\n' + "1,b,2024-01-01\n" * 200_000)
+    assert refusal(path) == "t can't be read as CSV: a row is longer than 1 MB: is a quote left open?"
+
+
+def test_a_header_alone_is_an_empty_log(tmp_path: Path) -> None:
+    assert table(written(tmp_path, "case_id,activity\n")).num_rows == 0
+    assert table(written(tmp_path, "trace_id,span_id,parent_id,name")).num_rows == 0
+    assert (
+        table(saved(tmp_path, {"case_id": pa.array([], pa.string()), "activity": pa.array([], pa.string())})).num_rows
+        == 0
+    )
+
+
+# Parquet
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [pa.string(), pa.large_string(), pa.dictionary(pa.int8(), pa.string()), pa.int64(), pa.uint16(), pa.float64()],
+)
+def test_cases_of_any_type(tmp_path: Path, kind: pa.DataType) -> None:
+    case = pa.array(["7", "7", "8"]) if not pa.types.is_integer(kind) else pa.array([7, 7, 8])
+    case = case.dictionary_encode().cast(kind) if pa.types.is_dictionary(kind) else case.cast(kind)
+    path = saved(tmp_path, {"case_id": case, "activity": ["a", "b", "c"], "time": [1, 2, 3]})
+    found = table(path)
+    assert [str(case) for case in found["trace_id"].to_pylist()] == ["7", "7", "8"]
+    assert found["trace_id"].type in (kind, pa.dictionary(pa.int32(), pa.string()))
+
+
+def test_parquet_rows_that_are_bad(tmp_path: Path) -> None:
+    columns: dict[str, Any] = {"case_id": ["1", None, "", "4", "5"], "activity": ["a", "b", "c", None, ""]}
+    path = saved(tmp_path, columns, row_group_size=2)
+    assert refusal(path) == "t: row 2: it has no case ('case_id' is empty)"
+    notices = Notices(skip_bad=True)
+    assert [row["name"] for row in rows(path, notices=notices)] == ["a"]
+    assert [(p.number, p.example) for p in notices.problems] == [
+        (1, "t"),  # it has no times
+        (4, "t: row 2: it has no case ('case_id' is empty)"),
+    ]
+    assert refusal(saved(tmp_path, {"case_id": [1, None], "activity": ["a", "b"]})).startswith(
+        "t: row 2: it has no case"
+    )
+
+
+@pytest.mark.parametrize(
+    ("trace", "span", "parent", "expected"),
+    [
+        (["t", "t"], ["1", "2"], [None, "1"], ["1", "2", None, "1"]),
+        ([5, 5], [1, 2], [0, 1], ["1", "2", None, "1"]),
+        (["t", "t"], [1.0, 2.0], [float("nan"), 1.0], ["1", "2", None, "1"]),
+        (["t", "t"], [b"\x01\xff", b"\x02\x00"], [b"", b"\x01\xff"], ["01ff", "0200", None, "01ff"]),
+        (
+            ["t", "t"],
+            pa.array([b"\x01\xff", b"\x02\x00"], pa.binary(2)),
+            pa.array([None, b"\x01\xff"], pa.binary(2)),
+            ["01ff", "0200", None, "01ff"],
+        ),
+    ],
+)
+def test_ids_of_any_type(tmp_path: Path, trace: Any, span: Any, parent: Any, expected: list[str | None]) -> None:
+    path = saved(tmp_path, {"trace_id": trace, "span_id": span, "parent_id": parent, "name": ["a", "b"]})
+    found = rows(path)
+    assert [row["span_id"] for row in found] + [row["parent_id"] for row in found] == expected
+
+
+def test_columns_of_a_type_that_does_not_fit(tmp_path: Path) -> None:
+    path = saved(tmp_path, {"case_id": [{"a": 1}], "activity": ["a"]})
+    assert refusal(path).startswith("t: the column 'case_id' can't be read: its type is struct")
+    path = saved(tmp_path, {"case_id": ["1"], "activity": pa.array([b"\xff"]).view(pa.string())})
+    assert refusal(path).startswith("t: the column 'activity' can't be read: ")
+    assert refusal(saved(tmp_path, {"case_id": ["1"], "activity": ["a"], "time": [[1]]})).startswith(
+        "t: row 1: the time [1]"
+    )
+
+
+def test_names_with_dots(tmp_path: Path) -> None:
+    columns = {"trace_id": ["t"], "span_id": ["1"], "parent_id": [""], "name": ["a"], "service": [{"x": 1}]}
+    path = saved(tmp_path, columns | {"service.name": ["s"], "service.name.x": [[1]]})
+    assert rows(path)[0]["name"] == "s.a"
+
+
+def test_a_row_group_without_rows(tmp_path: Path) -> None:
+    path = tmp_path / "t.parquet"
+    empty = pa.table({"case": pa.array([], pa.string()), "activity": pa.array([], pa.string())})
+    with pq.ParquetWriter(path, empty.schema) as writer:
+        writer.write_table(empty)
+        writer.write_table(empty)
+    assert table(path).num_rows == 0
+
+
+def test_times_in_parquet(tmp_path: Path) -> None:
+    time = pa.array([0, None, 1], pa.timestamp("us", "Europe/Berlin"))
+    path = saved(tmp_path, {"case_id": ["1"] * 3, "activity": ["a"] * 3, "time": time})
+    assert [row["started_at"] for row in rows(path)] == [0, None, 1000]
+
+
+def test_tables_that_can_be_counted_in_place(tmp_path: Path) -> None:
+    plain = {"trace_id": [1], "span_id": [1], "parent_id": [1], "name": ["a"]}
+
+    def answer(mapping: Mapping | None = None, **more: Any) -> bool:
+        return parquet_spans(saved(tmp_path, plain | more), "t", mapping or Mapping()) is not None
+
+    assert answer()
+    assert answer(start_time=pa.array([1], pa.timestamp("us")))
+    assert not answer(start_time=[1])
+    assert not answer(service=["s"])
+    assert not answer(PodName=["s-0"])
+    assert not answer(parent_id=["1"])
+    assert not answer(name=[b"a"])
+    assert not answer(Mapping(node="{name}"))
+    assert not answer(Mapping(case="trace_id", activity="name"))
+    with pytest.raises(TraceError, match="--parent"):
+        parquet_spans(saved(tmp_path, {"trace_id": [1], "span_id": [1], "name": ["a"]}), "t", Mapping())
+
+
+def test_progress_adds_up_to_the_file(tmp_path: Path) -> None:
+    for path in (written(tmp_path, LOG * 50), saved(tmp_path, {"case_id": ["1"] * 9, "activity": ["a"] * 9})):
+        told: list[int] = []
+        list(read_table(path, "t", Mapping(), Notices(skip_bad=True, advance=told.append)))
+        assert sum(told) == path.stat().st_size
+
+
+words = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1, max_size=6)
+cases = st.lists(st.tuples(words, words, st.none() | st.integers(-(2**62), 2**62)), max_size=30)
+
+
+@given(cases, st.booleans())
+def test_any_log_through_csv_and_parquet(
+    tmp_path: Path, events: list[tuple[str, str, int | None]], packed: bool
+) -> None:
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, quoting=csv.QUOTE_ALL)
+    writer.writerow(["case_id", "activity", "timestamp"])
+    times = [None if t is None else str(pd.Timestamp(t, unit="ns")) for _, _, t in events]
+    writer.writerows((case, name, time or "") for (case, name, _), time in zip(events, times, strict=True))
+    data = text.getvalue().encode()
+    expected = [{"trace_id": case, "name": name, "started_at": time} for case, name, time in events]
+
+    def found(path: Path) -> Rows:
+        got = table(path)
+        return got.set_column(2, "started_at", got["started_at"].cast(pa.int64())).to_pylist()
+
+    assert found(written(tmp_path, gzip.compress(data) if packed else data)) == expected
+    columns = list(zip(*events, strict=True)) or [(), (), ()]
+    stamps = pa.array(columns[2], pa.int64()).cast(pa.timestamp("ns"))
+    path = saved(
+        tmp_path,
+        {"case": pa.array(columns[0], pa.string()), "activity": pa.array(columns[1], pa.string()), "time": stamps},
+        row_group_size=7,
+    )
+    assert found(path) == expected
+
+
+@given(st.data())
+def test_damaged_tables_raise_only_trace_errors(tmp_path: Path, data: st.DataObject) -> None:
+    plain = {
+        "trace_id": ["t"] * 20,
+        "span_id": [str(k + 1) for k in range(20)],
+        "parent_id": ["1"] * 20,
+        "name": ["a"] * 20,
+    }
+    whole = data.draw(
+        st.sampled_from(
+            [
+                LOG.encode(),
+                (SPANS + "t,3,1,b\n" * 9).encode(),
+                gzip.compress(LOG.encode()),
+                saved(tmp_path, plain).read_bytes(),
+            ]
+        )
+    )
+    damaged = bytearray(whole)
+    for _ in range(data.draw(st.integers(0, 4))):
+        at = data.draw(st.integers(0, len(damaged) - 1))
+        damaged[at] = data.draw(st.integers(0, 255))
+    del damaged[data.draw(st.integers(0, len(damaged))) :]
+    for notices in (Notices(), Notices(skip_bad=True)):
+        with suppress(TraceError):
+            list(read_table(written(tmp_path, bytes(damaged)), "t", Mapping(), notices))
+
+
+# Real logs
+
+
+@pytest.mark.oracle
+@pytest.mark.filterwarnings("ignore")
+def test_receipt_as_pm4py_reads_it() -> None:
+    pm4py = pytest.importorskip("pm4py")
+    path = real_data("receipt.csv")
+    log = pm4py.format_dataframe(
+        pd.read_csv(path), case_id="case:concept:name", activity_key="concept:name", timestamp_key="time:timestamp"
+    )
+    expected = pm4py.discover_dfg(log)
+    assert directly_follows(table(path)) == tuple(Counter(part) for part in expected)
+
+
+def directly_follows(log: pa.Table) -> tuple[Counter[Any], ...]:
+    """Return how often each activity follows each in a case, by time and then order, starts one and ends one."""
+    frame = log.to_pandas().astype({"trace_id": str, "name": str}).sort_values("started_at", kind="stable")
+    follows: Counter[Any] = Counter()
+    starts: Counter[Any] = Counter()
+    ends: Counter[Any] = Counter()
+    for _, names in frame.groupby("trace_id", sort=False)["name"]:
+        listed = names.tolist()
+        follows.update(itertools.pairwise(listed))
+        starts[listed[0]] += 1
+        ends[listed[-1]] += 1
+    return follows, starts, ends
+
+
+@pytest.mark.oracle
+@pytest.mark.parametrize("minute", ["03_53", "03_54"])
+def test_boutique_as_pandas_joins_it(minute: str) -> None:
+    path = real_data(f"boutique/rca_data__2022-08-22__trace__{minute}_trace.csv")
+    raw = pd.read_csv(path, dtype=str)
+    joined = raw.merge(raw, left_on=["TraceID", "ParentID"], right_on=["TraceID", "SpanID"], suffixes=("", "_parent"))
+    keys = ["OperationName_parent", "OperationName", "PodName_parent", "PodName"]
+    expected = joined.groupby(keys).size().to_dict()
+    template = Mapping(node="{PodName} {OperationName}")
+    found = table(path, template).to_pandas().astype({"name": str})
+    assert len(found) == len(raw)
+    assert found["parent_id"].isna().sum() == (raw["ParentID"] == "root").sum()
+    pairs = found.merge(found, left_on=["trace_id", "parent_id"], right_on=["trace_id", "span_id"], suffixes=("", "_p"))
+    counts: Counter[Any] = Counter()
+    for above, below in zip(pairs["name_p"], pairs["name"], strict=True):
+        (pod_above, op_above), (pod, op) = above.split(" ", 1), below.split(" ", 1)
+        counts[op_above, op, pod_above, pod] += 1
+    assert counts == expected
+    services = {name.split(".")[0] for name in table(path)["name"].to_pylist()}
+    assert "frontend" in services
+    assert len(services) == 10
+    assert (found["ended_at"] - found["started_at"]).ge(pd.Timedelta(0)).all()
