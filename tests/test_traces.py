@@ -252,8 +252,14 @@ def test_unicode_names_and_a_name_of_ten_megabytes(tmp_path: Path, write: Writer
 
 def test_a_broken_row_with_a_name_of_ten_megabytes(tmp_path: Path) -> None:
     long = "n" * 10_000_000
-    for wrong in ({"status": long}, {"span_id": long}, {"sent_at": long}, {"key": [long]}):
+    for wrong in ({"status": long}, {"span_id": long}):
         refusal(write_json_lines(tmp_path / "a.jsonl", [GOOD[0] | wrong]))
+    # Counting does not look at these.
+    for wrong in ({"sent_at": long}, {"key": [long]}):
+        path = write_json_lines(tmp_path / "a.jsonl", [GOOD[0] | wrong])
+        assert count(read_traces(path)).events == {"a": 1}
+        with pytest.raises(TraceError, match="a.jsonl:1: "):
+            summarise(read_traces(path))
     refusal(parquet(tmp_path / "a.parquet", status=["ok", long]))
     refusal(parquet(tmp_path / "a.parquet", sent_at=["2024-01-01T00:00:00Z", long]))
 

@@ -12,6 +12,7 @@ from flowstat.errors import TraceError
 from flowstat.estimate.counts import Counts
 from flowstat.estimate.counts_file import read_counts
 from flowstat.estimate.embedded import count_log, count_spans
+from flowstat.estimate.lines import count_lines
 from flowstat.estimate.scan import Scanned, scan_segments
 from flowstat.estimate.sequence import Follows, OutOfOrder, follow
 from flowstat.read.graph import Graph
@@ -115,6 +116,11 @@ def _count_file(file: TraceFile, latencies: bool, memory: int | None, meter: _Me
     meter.begin("reading")
     if file.is_marked and not latencies and file.mapping.cut is None:
         return _of_scan(scan_segments(file.parts, lambda part, rows: meter.advance(_size(part), rows)), file)
+    if file.format == "jsonl" and not latencies and file.mapping.cut is None:
+        counts = count_lines(file, memory)
+        if counts is not None:
+            meter.advance(sum(map(_size, file.parts)), sum(counts.events.values()))
+            return counts
     batches = meter.counted(file.batches(notices))
     first = next(batches, None)
     if first is None:

@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 
     from flowstat.read.traces import TraceFile
 
-__all__ = ["count_log", "count_spans"]
+__all__ = ["count_log", "count_spans", "note_retries"]
 
 RETRIES = "messages sent again after their handler failed (retries), each counted as a message of its own"
 STRAYS = "span links from events that were not recorded, left out"
@@ -145,7 +145,8 @@ class _Spans:
         more: dict[str, Any] = {"links": self._links()}
         if latencies:
             more["latencies"] = span_latencies(self.connection, self.spans, self.recorded, self.notices)
-        self._note_retries()
+        if "status" in self.recorded.types:
+            note_retries(self.connection, self.spans, self.recorded.types, self.notices, self.recorded.names)
         return replace(counts, files=self.file.origins, problems=self.notices.problems, **more)
 
     def _joined(self) -> Counts:
@@ -210,14 +211,6 @@ class _Spans:
                 links[names[row["source"]], names[row["target"]]] += row["n"]
         return dict(sorted(links.items()))
 
-    def _note_retries(self) -> None:
-        if "status" not in self.recorded.types:
-            return
-        found = {self.recorded.names[row["name"]]: int(row["n"]) for row in self._rows(retries_table)}
-        if found:
-            most = max(sorted(found), key=found.__getitem__)
-            self.notices.note(RETRIES, f"{counted(found[most], 'time')} at {most}", sum(found.values()))
-
     def _in_words(self) -> str:
         """Return the name of a view of the spans with names and patterns as they are."""
         for column, texts in (("name", self.recorded.names), ("sent", self.recorded.sents)):
@@ -244,6 +237,21 @@ class _Spans:
     def _rows(self, define: Define) -> list[dict[str, Any]]:
         rows: list[dict[str, Any]] = self._arrow(define).to_pylist()
         return rows
+
+
+def note_retries(
+    connection: DuckDBPyConnection,
+    spans: str,
+    types: dict[str, str],
+    notices: Notices,
+    names: list[str] | None = None,
+) -> None:
+    """Say how many retries there are among the spans of a table whose names are texts, or codes of `names`."""
+    query = _sql(retries_table, tuple(types.items()), spans)
+    found = {(names[name] if names else str(name)): int(n) for name, n in connection.execute(query).fetchall()}
+    if found:
+        most = max(sorted(found), key=found.__getitem__)
+        notices.note(RETRIES, f"{counted(found[most], 'time')} at {most}", sum(found.values()))
 
 
 def _stored_links(spans: ir.Table) -> ir.Table:

@@ -116,7 +116,11 @@ def tree_table(spans: ir.Table, cut: int | None = None, certify: bool = False) -
     has = spans.columns
     child = spans.filter(spans.parent_id.notnull())
     taken = child.status != "dropped" if "status" in has else None
-    numbers: dict[str, ir.Scalar] = {"children": _multiset(child.name, taken), "messages": child.count()}
+    numbers: dict[str, ir.Scalar] = {"children": _multiset(child.name, taken)}
+    # Where the children are all there is to a message, their number need not be carried along.
+    plain = taken is None and "sent" not in has and numbers["children"].type().is_array()
+    if not plain:
+        numbers["messages"] = child.count()
     if taken is not None:
         numbers["taken"] = taken.sum()
         unsaid = ~taken & child.parent.isnull() if "parent" in has else ~taken
@@ -124,9 +128,16 @@ def tree_table(spans: ir.Table, cut: int | None = None, certify: bool = False) -
     if certify:
         numbers["earliest"] = child.started_at.min()
     sent = child.group_by(sender_trace=child.trace_id, sender=child.parent_id).agg(**numbers)
-    event = spans.left_join(sent, [spans.trace_id == sent.sender_trace, spans.span_id == sent.sender])
+    # Only what is needed goes through the join, and not a parent's id: it may have to be put aside on disk.
+    own = spans.select(
+        *IDS,
+        *(c for c in ("name", "sent", "status", "parent", "started_at") if c in has),
+        root=spans.parent_id.isnull(),
+        is_self=spans.parent_id == spans.span_id,
+    )
+    event = own.left_join(sent, [own.trace_id == sent.sender_trace, own.span_id == sent.sender])
 
-    keys: dict[str, ir.Value] = {"name": event.name, "root": event.parent_id.isnull()}
+    keys: dict[str, ir.Value] = {"name": event.name, "root": event.root}
     children = event.children
     if "sent" in has:
         keys["sent"] = event.sent
@@ -137,17 +148,16 @@ def tree_table(spans: ir.Table, cut: int | None = None, certify: bool = False) -
     if "parent" in has and "status" in has:
         keys["parent"] = ibis.ifelse(event.status == "dropped", event.parent, ibis.null(event.parent.type()))
     if cut is not None and "started_at" in has:
-        nothing = (event.taken if taken is not None else event.messages).fill_null(0) == 0
+        nothing = event.taken.fill_null(0) == 0 if taken is not None else event.sender.isnull()
         if "sent" in has:
             nothing = ibis.ifelse(event.sent.isnull(), nothing, event.sent == _empty(event.sent))
         status = event.status if "status" in has else ibis.literal("ok")
         late = nothing & status.isin(["ok", "error"]) & (event.started_at > _edge(spans.started_at, cut))
         keys["status"] = ibis.ifelse(late.fill_null(False), "pending", status.cast("string"))
 
-    sums: dict[str, ir.Scalar] = {
-        "messages": event.messages.sum(),
-        "selves": (event.parent_id == event.span_id).sum(),
-    }
+    sums: dict[str, ir.Scalar] = {"selves": event.is_self.sum()}
+    if not plain:
+        sums["messages"] = event.messages.sum()
     if taken is not None:
         sums["unsaid"] = event.unsaid.sum()
     if certify:
@@ -158,6 +168,8 @@ def tree_table(spans: ir.Table, cut: int | None = None, certify: bool = False) -
     if found.children.type().is_array():
         found = found.mutate(children=found.children.sort())
     total = found.group_by(*keys).agg(n=found.n.sum(), **{c: found[c].sum().fill_null(0) for c in sums})
+    if plain:
+        total = total.mutate(messages=total.n * total.children.length().fill_null(0))
     missing = {
         "sent": ibis.null("string"),
         "status": ibis.literal("ok"),

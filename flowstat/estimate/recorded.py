@@ -35,7 +35,7 @@ class Recorded:
     names, sents
         The texts of the codes.
     stated
-        Whether every row says what it sent.
+        Whether every row says what it sent, or who sent it where no arrow took it.
     linked
         Whether there is a table `links`.
     """
@@ -136,9 +136,12 @@ class _Spans:
         made["status"], found = _status(columns.get("status"), length)
         self.statuses |= found
         made["parent"] = pa.nulls(length, pa.int32())
-        if "dropped" in found and "parent" in columns:
+        if "dropped" in found:
             dropped = pc.equal(made["status"], STATUSES.index("dropped"))
-            made["parent"] = pc.if_else(dropped, self.names.of(columns["parent"]), made["parent"])
+            if "parent" in columns:
+                made["parent"] = pc.if_else(dropped, self.names.of(columns["parent"]), made["parent"])
+            # Who sent that is to be found, too.
+            self.missing |= bool(pc.any(pc.and_(dropped, pc.is_null(made["parent"]))).as_py())
         times = columns.get("started_at")
         if times is None or times.null_count == length:
             made["started_at"] = pa.array([LONG_AGO], pa.int64()).take(pa.array([0] * length, pa.int8()))

@@ -26,7 +26,7 @@ BOM = b"\xef\xbb\xbf"
 # JSON formats by a key that only they have, the more telling first.
 _JSON = (
     ("counts", rb'^\s*\{\s*"type"\s*:\s*"flowstat counts"'),
-    ("otlp", rb'"(resourceSpans|resource_spans)"\s*:'),
+    ("otlp", rb'"(resourceSpans|resource_spans|instrumentationLibrarySpans|scopeSpans)"\s*:'),
     ("ocel_json", rb'"(ocel:)?(objectTypes|eventTypes|global-log|objects)"\s*:'),
     ("jaeger", rb'"(traceID|processes|operationName)"\s*:'),
     ("jsonl", rb'"(span_id|trace_id|parent_id)"\s*:'),

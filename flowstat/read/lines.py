@@ -17,7 +17,10 @@ from flowstat.read.opening import packing
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
-__all__ = ["load_lines"]
+__all__ = ["QUOTED", "load_lines"]
+
+QUOTED = "lines"
+"""The table behind, whose texts are still JSON."""
 
 IDS = ("trace_id", "span_id", "parent_id")
 TEXTS = ("parent", "name", "sent", "status")
@@ -58,15 +61,15 @@ def load_lines(connection: DuckDBPyConnection, table: str, parts: Sequence[Path]
         if not found or found[0][0] is None:
             return False
         texts = str(found[0][0]).startswith('"')
-        connection.execute(f"create table lines as select {_values(texts, timed)} from {lines}")
-        ((wrong, links, escaped),) = connection.execute(f"select {_checks(texts)} from lines").fetchall()
+        connection.execute(f"create table {QUOTED} as select {_values(texts, timed)} from {lines}")
+        ((wrong, links, escaped),) = connection.execute(f"select {_checks(texts)} from {QUOTED}").fetchall()
     except (duckdb.OutOfMemoryException, duckdb.InterruptException):
         raise
     except duckdb.Error:
         # Such as a damaged archive, or an object beyond the limit: read line by line, the place is found.
         wrong = True
     if wrong:
-        connection.execute("drop table if exists lines")
+        connection.execute(f"drop table if exists {QUOTED}")
         return False
     text = "json_extract_string({0}, '$')" if escaped else "substr({0}::varchar, 2, length({0}::varchar) - 2)"
     columns = [f"{text.format(c)} as {c}" if texts else c for c in IDS]
@@ -74,7 +77,7 @@ def load_lines(connection: DuckDBPyConnection, table: str, parts: Sequence[Path]
     columns.append(f"coalesce({text.format('status')}, 'ok') as status")
     columns += ["links"] if links else []
     columns += ["started_at"] if timed else []
-    connection.execute(f"create view {table} as select {', '.join(columns)}, rowid as at from lines")
+    connection.execute(f"create view {table} as select {', '.join(columns)}, rowid as at from {QUOTED}")
     return True
 
 

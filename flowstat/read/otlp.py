@@ -16,14 +16,11 @@ from flowstat.read.jsonlines import CUT_OFF
 from flowstat.read.mapping import Mapping
 from flowstat.read.notices import Notices
 from flowstat.read.opening import open_unpacked
-from flowstat.read.otlp_pool import Block, Pool, cores
 from flowstat.read.otlp_spans import SpanDecoder
 
 __all__ = ["read_otlp"]
 
 BLOCK = 1 << 22
-LARGE = 500 << 20
-"""Bytes of a file from which on it is decoded by several processes: starting them costs what decoding 100 MB does."""
 
 KEYS = ("resourceSpans", "resource_spans", "batches", "resourceLogs", "resourceMetrics")
 
@@ -53,9 +50,12 @@ def read_otlp(path: Path, origin: str, mapping: Mapping, notices: Notices) -> It
                 _check(text, origin)
                 yield from SpanDecoder(mapping.node).batches([(origin, text)], notices)
                 return
-            is_large = path.stat().st_size >= LARGE
-            with Pool(mapping.node, notices, cores() if is_large else 0) as pool:
-                yield from pool.batches(_blocks(head, file, origin, notices))
+            decoder = SpanDecoder(mapping.node)
+            for first, lines in _blocks(head, file, origin, notices):
+                places = enumerate(lines, first)
+                yield from decoder.batches(
+                    [(f"{origin}:{n}", line) for n, line in places if not line.isspace()], notices
+                )
     except (OSError, EOFError) as error:
         reason = getattr(error, "strerror", None) or error
         raise TraceError(f"{origin}: can't read it to its end: {reason}") from None
@@ -73,10 +73,11 @@ def _check(text: bytes, origin: str) -> None:
         raise TraceError(f"{origin}: not JSON (cut off or damaged?): {error}") from None
 
 
-def _blocks(head: list[bytes], file: BinaryIO, origin: str, notices: Notices) -> Iterator[Block]:
-    """Yield a file's lines, some megabytes at a time; those before a place that can't be read come too.
+def _blocks(head: list[bytes], file: BinaryIO, origin: str, notices: Notices) -> Iterator[tuple[int, list[bytes]]]:
+    """Yield a file's lines, some megabytes at a time, with the number of the first.
 
-    A last line without its line end that is no JSON is what a killed writer leaves: it is left out and reported.
+    Those before a place that can't be read come too. A last line without its line end that is no JSON is what a killed
+    writer leaves: it is left out and reported.
     """
     lines, size, first = head, 0, 1
     failure: OSError | EOFError | None = None
@@ -85,7 +86,7 @@ def _blocks(head: list[bytes], file: BinaryIO, origin: str, notices: Notices) ->
             lines.append(line)
             size += len(line)
             if size >= BLOCK:
-                yield Block(origin, first, lines)
+                yield (first, lines)
                 lines, size, first = [], 0, first + len(lines)
     except (OSError, EOFError) as error:
         failure = error
@@ -96,7 +97,7 @@ def _blocks(head: list[bytes], file: BinaryIO, origin: str, notices: Notices) ->
         except orjson.JSONDecodeError:
             lines.pop()
             notices.note(CUT_OFF, f"{origin}:{number - 1}: the last line is cut off and was left out")
-    yield Block(origin, first, lines)
+    yield (first, lines)
     if failure is not None:
         reason = getattr(failure, "strerror", None) or failure
         notices.bad(f"{origin}:{number}", f"can't read on: {reason}")
