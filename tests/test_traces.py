@@ -258,7 +258,7 @@ def test_a_broken_row_with_a_name_of_ten_megabytes(tmp_path: Path) -> None:
     for wrong in ({"sent_at": long}, {"key": [long]}):
         path = write_json_lines(tmp_path / "a.jsonl", [GOOD[0] | wrong])
         assert count(read_traces(path)).events == {"a": 1}
-        with pytest.raises(TraceError, match="a.jsonl:1: "):
+        with pytest.raises(TraceError, match=r"a\.jsonl:1: "):
             summarise(read_traces(path))
     refusal(parquet(tmp_path / "a.parquet", status=["ok", long]))
     refusal(parquet(tmp_path / "a.parquet", sent_at=["2024-01-01T00:00:00Z", long]))

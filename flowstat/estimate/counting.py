@@ -17,6 +17,7 @@ from flowstat.estimate.scan import Scanned, scan_segments
 from flowstat.estimate.sequence import Follows, OutOfOrder, follow
 from flowstat.read.graph import Graph
 from flowstat.read.notices import Notices
+from flowstat.read.parquet import lonely
 from flowstat.read.patterns import format_pattern, parse_pattern
 from flowstat.read.resolve import ORPHANS
 from flowstat.read.traces import TraceFile, Traces
@@ -114,7 +115,7 @@ def _count_file(file: TraceFile, latencies: bool, memory: int | None, meter: _Me
         return read_counts(*file.parts)
     notices = Notices(file.mapping.skip_bad, meter.advance)
     meter.begin("reading")
-    if file.is_marked and not latencies and file.mapping.cut is None:
+    if file.is_scannable and not latencies and file.mapping.cut is None:
         return _of_scan(scan_segments(file.parts, lambda part, rows: meter.advance(_size(part), rows)), file)
     if file.format == "jsonl" and not latencies and file.mapping.cut is None:
         counts = count_lines(file, memory)
@@ -149,8 +150,9 @@ def _of_scan(found: Scanned, file: TraceFile) -> Counts:
         except TraceError as error:
             raise TraceError(f"{file.origin}: an event at {shown(node)!r}: {error}") from None
     notices = Notices()
-    if found.orphans:
-        notices.note(ORPHANS, file.origin, found.orphans)
+    orphans = lonely(file.parts)
+    if orphans:
+        notices.note(ORPHANS, file.origin, orphans)
     return Counts(
         table=dict(sorted(found.events.items())),
         starts=dict(sorted(found.starts.items())),

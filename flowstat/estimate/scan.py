@@ -1,8 +1,7 @@
 """Counting by one scan over dictionary codes: for canonical Parquet whose ids are known to be right.
 
-The recorder and the importer mark what they write (`flowstat.read.canonical.MARK`): no event is in it twice, and
-an event whose parent was not recorded has a parent id but no parent. Then node and send pattern are all
-there is to look at, and no id is read.
+The recorder and the importer mark what they write (`flowstat.read.canonical.MARK`): no event is in it twice. Then
+node and send pattern are all there is to look at, and no id is read.
 """
 
 from __future__ import annotations
@@ -41,7 +40,6 @@ class Scanned:
     errors: Counter[str] = field(default_factory=Counter)
     pending: Counter[str] = field(default_factory=Counter)
     dropped: Counter[str] = field(default_factory=Counter)
-    orphans: int = 0
     rows: int = 0
 
     def add(self, other: Scanned) -> None:
@@ -54,7 +52,6 @@ class Scanned:
             (self.dropped, other.dropped),
         ):
             mine.update(theirs)  # type: ignore[arg-type]
-        self.orphans += other.orphans
         self.rows += other.rows
 
 
@@ -199,9 +196,7 @@ def _add(found: Scanned, pairs: _Pairs, batch: pa.RecordBatch, part: Path) -> No
         raise TraceError(f"{part}: row {row} has an empty name: which node handled it?")
     root = _nulls(parent)
     if "parent_id" in columns:
-        parentless, root = root, _nulls(columns["parent_id"])
-        orphan = parentless & ~root
-        found.orphans += int((orphan if handled is None else orphan & handled).sum())
+        root = _nulls(columns["parent_id"])
     found.starts.update(_tally(names, name_codes[root if handled is None else root & handled]))
     if handled is not None:
         name_codes, sent_codes = name_codes[handled], sent_codes[handled]

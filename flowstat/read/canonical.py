@@ -24,6 +24,7 @@ from flowstat.errors import OutputError
 
 __all__ = [
     "COLUMNS",
+    "LONELY",
     "MARK",
     "REQUIRED",
     "STATUSES",
@@ -49,6 +50,9 @@ REQUIRED = ("trace_id", "span_id", "parent_id", "parent", "name", "sent")
 MARK = b"flowstat.after"
 """Metadata of a segment whose ids are right: unique, parents in the same trace; its value says how many rows
 come in the segments before it, so that a segment that is missing or a stranger shows."""
+
+LONELY = b"flowstat.orphans"
+"""Metadata of a batch or segment: how many events of its trace have a parent that was not recorded."""
 
 _SEGMENT = "part-{:06d}.parquet"
 
@@ -192,7 +196,8 @@ class _ParquetWriter(_Writer):
         steady = [f.name for f in batch.schema if pa.types.is_integer(f.type) or pa.types.is_timestamp(f.type)]
         table = pa.Table.from_batches([batch])
         if self.marked:
-            table = table.replace_schema_metadata({MARK: str(self.rows)})
+            lonely = (batch.schema.metadata or {}).get(LONELY)
+            table = table.replace_schema_metadata({MARK: str(self.rows)} | ({LONELY: lonely} if lonely else {}))
         with self.writing():
             try:
                 pq.write_table(

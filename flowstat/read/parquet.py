@@ -10,14 +10,26 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from flowstat.errors import TraceError
-from flowstat.read.canonical import COLUMNS, MARK, REQUIRED, STATUSES, links_type, schema
+from flowstat.read.canonical import COLUMNS, LONELY, MARK, REQUIRED, STATUSES, links_type, schema
 from flowstat.read.mapping import Mapping
 from flowstat.read.notices import Notices
 from flowstat.read.words import shown
 
-__all__ = ["is_marked", "read_parquet"]
+__all__ = ["column_names", "is_marked", "lonely", "read_parquet"]
 
 WORDS = ("parent", "name", "key", "sent", "status", "worker")
+
+
+def column_names(part: Path) -> list[str]:
+    """Return the columns of a Parquet file."""
+    names: list[str] = pq.read_schema(part).names
+    return names
+
+
+def lonely(parts: Sequence[Path]) -> int:
+    """Return how many events of a marked trace have a parent that was not recorded, as its segments say."""
+    said = [(pq.read_metadata(part).metadata or {}).get(LONELY, b"0") for part in parts]
+    return sum(int(number) for number in said if number.isdigit())
 
 
 def is_marked(parts: Sequence[Path]) -> bool:

@@ -14,9 +14,10 @@ import pyarrow as pa
 
 from flowstat.errors import TraceError
 from flowstat.read.ancestors import refuse_cycles
-from flowstat.read.canonical import links_type, schema
+from flowstat.read.canonical import LONELY, links_type, schema
 from flowstat.read.database import database, load
 from flowstat.read.notices import Notices
+from flowstat.read.parquet import lonely
 from flowstat.read.patterns import format_pattern
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
 __all__ = ["DUPLICATES", "ORPHANS", "canonical_batches"]
 
-ROWS = 65_536
+ROWS = 1 << 18
 
 DUPLICATES = "events recorded twice, counted once"
 ORPHANS = "events whose parent was not recorded, counted but starting no run"
@@ -48,7 +49,10 @@ def canonical_batches(file: TraceFile, notices: Notices, memory: int | None = No
     if file.format == "counts":
         raise TraceError(f"{file.origin} holds counts: the rows that were counted can't be had from it")
     if file.is_marked:
-        yield from file.batches(notices)
+        number = lonely(file.parts)
+        if number:
+            notices.note(ORPHANS, file.origin, number)
+        yield from _telling(file.batches(notices), number)
         return
     batches = file.batches(notices)
     first = next(batches, None)
@@ -59,6 +63,12 @@ def canonical_batches(file: TraceFile, notices: Notices, memory: int | None = No
             yield from _spans(connection, first, batches, notices, file.origin)
         else:
             yield from _log(connection, first, batches)
+
+
+def _telling(batches: Iterator[pa.RecordBatch], orphans: int) -> Iterator[pa.RecordBatch]:
+    """Let the first batch say how many orphans there are, for a count that won't look at the ids."""
+    for k, batch in enumerate(batches):
+        yield batch.replace_schema_metadata({LONELY: str(orphans)}) if orphans and not k else batch
 
 
 def _chain(first: pa.RecordBatch, rest: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
@@ -97,7 +107,7 @@ def _spans(
             ) as choice from recorded
         ) where choice = 1"""
     )
-    _notice(connection, notices, origin)
+    orphans = _notice(connection, notices, origin)
     connection.execute(
         """create table child as
             select trace_id, parent_id as span_id, list_sort(list(name)) as names from event
@@ -116,11 +126,11 @@ def _spans(
         left join pattern s on c.names = s.names
         order by e.at"""
     )
-    yield from _canonical(result, ids, bool(linked))
+    yield from _telling(_canonical(result, ids, bool(linked)), orphans)
 
 
-def _notice(connection: DuckDBPyConnection, notices: Notices, origin: str) -> None:
-    """Say what was left out or stands alone, and refuse an event that is among its own ancestors."""
+def _notice(connection: DuckDBPyConnection, notices: Notices, origin: str) -> int:
+    """Say what was left out, refuse an event that is among its own ancestors, return how many orphans there are."""
     refuse_cycles(connection, "event", origin)
     again = """select coalesce(sum(again), 0), min(trace_id), min(span_id) from (
         select trace_id, span_id, count(*) - 1 as again from recorded group by all having again > 0)"""
@@ -130,6 +140,7 @@ def _notice(connection: DuckDBPyConnection, notices: Notices, origin: str) -> No
         ((number, trace, span),) = _rows(connection, query)
         if number:
             notices.note(what, f"{origin}: trace {trace}, span {span}", int(number))
+    return int(number)
 
 
 def _log(
@@ -155,7 +166,7 @@ def _log(
             case when place > 1 then cast(place - 1 as varchar) end as parent_id, parent, e.name,
             cast(null as varchar) as key, coalesce(s.sent, '') as sent, cast(null as timestamptz) as sent_at,
             started_at, cast(null as timestamptz) as ended_at, 'ok' as status, cast(null as varchar) as worker
-        from event e left join pattern s on e.next = s.name order by at"""
+        from event e left join pattern s on e.next = s.name order by e.at"""
     )
     yield from _canonical(result, pa.string(), False)
 

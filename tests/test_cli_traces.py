@@ -1,0 +1,165 @@
+"""The commands for traces: what is in them, counts saved and merged, graphs discovered, other formats."""
+
+import gzip
+import io
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+import flowstat as fs
+from flowstat.cli import main
+
+LOG = "case,activity,time\n1,a,2024-01-01\n2,a,2024-01-01\n1,b,2024-01-02\n2,c,2024-01-09\n"
+ROWS = [
+    {"trace_id": 1, "span_id": 1, "name": "a", "sent": "b", "status": "ok"},
+    {"trace_id": 1, "span_id": 2, "parent_id": 1, "parent": "a", "name": "b", "sent": "", "status": "error"},
+    {"trace_id": 1, "span_id": 2, "parent_id": 1, "parent": "a", "name": "b", "sent": "", "status": "error"},
+    {"trace_id": 2, "span_id": 9, "parent_id": 8, "name": "b", "sent": "", "status": "ok"},
+]
+
+
+@pytest.fixture
+def cli(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "log.csv").write_text(LOG)
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in ROWS))
+    (tmp_path / "app.graph").write_text("a -> b; a -> c;")
+
+    def run(*arguments, stdin=b""):
+        monkeypatch.setattr(sys, "argv", ["flowstat", *map(str, arguments)])
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin)))
+        with pytest.raises(SystemExit) as ended:
+            main()
+        out, err = capsys.readouterr()
+        return ended.value.code or 0, out, err
+
+    return run
+
+
+def test_traces_says_what_is_there_and_what_is_odd(cli):
+    code, out, _ = cli("traces", "log.csv", "rows.jsonl", "--format", "json")
+    assert code == 0
+    data = json.loads(out)
+    files = {file["file"]: file for file in data["files"]["files"]}
+    assert files["log.csv"] | {"first": "", "last": ""} == {
+        "file": "log.csv", "format": "csv", "runs": 2, "events": 4, "nodes": 3, "first": "", "last": ""
+    }  # fmt: skip
+    assert (files["log.csv"]["first"], files["log.csv"]["last"]) == ("2024-01-01T00:00:00Z", "2024-01-09T00:00:00Z")
+    assert files["rows.jsonl"]["runs"] == 1
+    found = {problem["what"].split(",")[0]: problem["number"] for problem in data["problems"]["problems"]}
+    assert found == {
+        "events recorded twice": 1,
+        "events whose parent was not recorded": 1,
+        "events whose handler failed": 1,
+    }
+    code, out, _ = cli("traces", "log.csv")
+    assert "Nothing odd was found." in out
+
+
+def test_counts_are_saved_merged_and_taken_in_place_of_traces(cli):
+    assert cli("count", "log.csv", "-o", "one.json")[0] == 0
+    code, _, err = cli("count", "rows.jsonl", "-o", "two.json")
+    assert code == 0
+    assert "1 events recorded twice" in err
+    assert "3 events in 1 runs at 2 nodes" in err
+    assert cli("merge", "one.json", "two.json", "-o", "both.json")[0] == 0
+    both = fs.read_counts("both.json")
+    assert both == fs.read_counts("one.json") + fs.read_counts("two.json")
+    for command in ("cycles", "absorbing", "flows", "matrix"):
+        from_counts = cli(command, "app.graph", "-t", "both.json", "--format", "json")
+        from_traces = cli(command, "app.graph", "-t", "log.csv", "-t", "rows.jsonl", "--format", "json")
+        assert from_counts[:2] == from_traces[:2]
+    written = Path("both.json").read_text()
+    assert cli("count", "both.json")[1] == cli("merge", "both.json")[1] == written
+
+
+def test_standard_input_is_as_good_as_a_file(cli):
+    packed = gzip.compress(LOG.encode())
+    code, out, _ = cli("count", "-", stdin=packed)
+    assert code == 0
+    assert json.loads(out)["table"] == [["a", "b", 1], ["a", "c", 1], ["b", "", 1], ["c", "", 1]]
+
+
+def test_columns_and_cuts_are_named(cli):
+    text = "x;y;z\n7;go;1\n7;stop;5\n"
+    code, out, _ = cli("count", "-", "--case", "x", "--activity", "y", "--time", "z", stdin=text.encode())
+    assert (code, json.loads(out)["table"]) == (0, [["go", "stop", 1], ["stop", "", 1]])
+    code, out, _ = cli("count", "log.csv", "--cut", "2d")
+    data = json.loads(out)
+    assert data["pending"] == [["c", 1]]
+    assert data["table"] == [["a", "b", 1], ["a", "c", 1], ["b", "", 1]]
+    assert "not a duration" in cli("count", "log.csv", "--cut", "soon")[2]
+    assert "'q'" in cli("count", "log.csv", "--case", "q")[2]
+
+
+def test_bad_records_end_the_count_or_are_skipped_and_told(cli):
+    broken = LOG + ",d,2024-01-01\n"
+    code, _, err = cli("count", "-", stdin=broken.encode())
+    assert code == 2
+    assert "<stdin>" in err
+    code, out, err = cli("count", "-", "--skip-bad", stdin=broken.encode())
+    assert code == 0
+    assert "1 records that can't be read, skipped" in err
+    assert len(json.loads(out)["table"]) == 4
+
+
+def test_latencies_are_summed_when_asked_for(cli):
+    code, out, _ = cli("count", "log.csv", "--latencies")
+    assert code == 0
+    day = 86400 * 10**9
+    assert [row[:5] for row in json.loads(out)["latencies"]] == [
+        ["a", "b", 1, str(day), str(day**2)],
+        ["a", "c", 1, str(8 * day), str(64 * day**2)],
+    ]
+
+
+def test_the_graph_that_traces_show_is_ready_to_be_used(cli):
+    code, out, _ = cli("graph", "-t", "log.csv")
+    assert code == 0
+    assert "// discovered from 2 runs, 4 events" in out
+    graph = fs.parse_graph(out)
+    assert [(arrow.source, arrow.target, arrow.share) for arrow in graph.arrows] == [("a", "b", 0.5), ("a", "c", 0.5)]
+    assert cli("graph", "-t", "log.csv", "-o", "found.graph")[0] == 0
+    assert "--overwrite" in cli("graph", "-t", "log.csv", "-o", "found.graph")[2]
+    assert cli("cycles", "found.graph", "-t", "log.csv")[0] == 0
+
+
+def test_traces_are_converted_by_name_or_by_option(cli):
+    for name in ("a.parquet", "a.jsonl", "a.otlp.json", "a.jaeger.json", "a.xes", "a.xes.gz"):
+        assert cli("convert", "-t", "rows.jsonl", "-o", name)[0] == 0
+        code, out, _ = cli("count", name)
+        assert (code, json.loads(out)["table"]) == (0, [["a", "b", 1], ["b", "", 2]])
+        assert cli("convert", "-t", "rows.jsonl", "-o", name)[0] == 2
+        assert cli("convert", "-t", "rows.jsonl", "-o", name, "--overwrite")[0] == 0
+    assert cli("convert", "-t", "rows.jsonl", "-o", "b", "--to", "otlp")[0] == 0
+    assert "resourceSpans" in Path("b").read_text()
+    assert "one by one" in cli("convert", "-t", "a.parquet", "-t", "a.jsonl", "-o", "c.parquet")[2]
+    assert cli("convert", "-t", "log.csv", "-o", "log.xes")[0] == 0
+    code, out, _ = cli("count", "log.xes")
+    assert json.loads(out)["table"] == [["a", "b", 1], ["a", "c", 1], ["b", "", 1], ["c", "", 1]]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("count",), "name the traces to count"),
+        (("count", "log.csv", "--table", "x"), "--table needs --engine"),
+        (("count", "--engine", "duckdb://"), "--engine counts one --table"),
+        (("count", "log.csv", "--memory", "much"), "not a size"),
+        (("count", "rows.jsonl", "--memory", "1MB"), "at least"),
+        (("count", "none.json"), "no such trace"),
+        (("merge", "log.csv"), "no counts file"),
+        (("traces", "-", "-"), "once only"),
+        (("convert", "-t", "log.csv"), "name the trace"),
+        (("convert", "-t", "log.csv", "-o", "log.csv"), "is read here"),
+        (("graph", "-t", "log.csv", "-o", "log.csv"), "is read here"),
+        (("convert", "app.graph", "--to", "xes"), "a graph is written as"),
+    ],
+)
+def test_wrong_usage_is_told(cli, arguments, said):
+    code, _, err = cli(*arguments)
+    assert code == 2
+    assert said in err
+    assert "Traceback" not in err
