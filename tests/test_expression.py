@@ -5,6 +5,7 @@ from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import duckdb
 import ibis
@@ -28,6 +29,7 @@ from flowstat.estimate.expression import (
     retries_table,
     tree_table,
 )
+from flowstat.estimate.hex_ids import hex_width, pack
 from flowstat.estimate.latency import Latency
 from flowstat.estimate.tally import log_counts, tree_counts
 from flowstat.read.canonical import span_schema
@@ -340,6 +342,74 @@ def test_a_long_chain_is_no_cycle(times: str) -> None:
     assert (counts.table, counts.runs, counts.problems) == ({("a", "a"): 999, ("a", ""): 1}, 1, ())
 
 
+def hexadecimal(rows: list[Row]) -> list[Row]:
+    """Return rows with ids as OpenTelemetry writes them."""
+    width = {"trace_id": 32, "span_id": 16, "parent_id": 16}
+    return [
+        row
+        | {
+            c: row[c] if row[c] is None else f"{int(row[c]) * 0x9E3779B97F4A7C15 % 2**64:0{w}x}"
+            for c, w in width.items()
+        }
+        for row in rows
+    ]
+
+
+@settings(max_examples=10)
+@given(spans())
+def test_ids_in_hexadecimal_digits(rows: list[Row]) -> None:
+    rows = [row | {"sent": None} for row in hexadecimal(rows)]
+    counts = embedded(rows)
+    assert numbers(counts) == by_hand(rows)
+    texts = embedded([row | {c: row[c] and "x" + row[c] for c in COLUMNS[:3]} for row in rows])
+    assert [(p.what, p.number) for p in counts.problems] == [(p.what, p.number) for p in texts.problems]
+
+
+@pytest.mark.parametrize("width", [16, 32])
+def test_an_example_names_ids_as_the_trace_does(width: int) -> None:
+    trace = "00f1".rjust(width, "0")
+    a, b, c = (f"{k:016x}" for k in (2**63 + 1, 10, 11))
+    root = event(trace, a, "a", sent=None)
+    counts = embedded([root, event(trace, b, "b", sent=None, parent_id=c), root])
+    assert [p.example for p in counts.problems] == [f"x: trace {trace}, span {a}", f"x: trace {trace}, span {b}"]
+    for times in ({}, {"started_at": 5}):
+        ring = [event(trace, at, "a", sent=None, parent_id=up, **times) for at, up in ((b, c), (c, b))]
+        with pytest.raises(TraceError, match=f"trace {trace}, span {b}: this event is among its own ancestors"):
+            embedded(ring)
+
+
+class Again(TraceFile):
+    """A trace whose batches are given."""
+
+    def batches(self, notices: Notices | None = None) -> Any:
+        return iter(batches([event(*ids, "a", sent=None) for ids in MIXED], 1))
+
+
+MIXED = [
+    ("0" * 31 + "a", "0" * 15 + "a"),
+    ("0" * 31 + "A", "0" * 15 + "a"),
+    ("a", "a"),
+    ("0" * 31 + "a", "0" * 15 + "a"),
+]
+
+
+def test_ids_of_several_kinds_are_texts() -> None:
+    file = Again("otlp", ("x",), ())
+    counts = count_spans(file, file.batches(), Notices())
+    assert counts.table == {("a", ""): 3}
+    assert [(p.number, p.example) for p in counts.problems] == [(1, f"x: trace {MIXED[0][0]}, span {MIXED[0][1]}")]
+
+
+@given(st.lists(st.none() | st.integers(0, 2**64 - 1), max_size=8), st.sampled_from([16, 32]), st.integers(0, 3))
+def test_packed_ids(ids: list[int | None], width: int, skipped: int) -> None:
+    column = pa.array([None if k is None else f"{k:0{width}x}" for k in ids], pa.string()).slice(skipped)
+    packed = pack(column, width).to_pylist()
+    assert [k.int if isinstance(k, UUID) else k for k in packed] == ids[skipped:]
+    assert hex_width(column) in (width, None if column.null_count == len(column) else width)
+    for wrong in ("0" * (width - 1), "0" * (width + 1), "0" * (width - 1) + "A", " " * width, "é" * (width // 2)):
+        assert pack(pa.array([*column.to_pylist(), wrong], pa.string()), width) is None
+
+
 def test_rows_that_can_not_be_counted() -> None:
     shape = pa.schema([f.with_nullable(True) for f in span_schema()])
     rows = [event("t", "1", "a", sent=None), event("t", None, "b", sent=None)]  # type: ignore[arg-type]
@@ -497,8 +567,6 @@ def test_patterns_of_codes(children: list[list[str]]) -> None:
         offsets.append(offsets[-1] + len(some))
     lists = pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), flat)
     assert patterns(lists, codes.texts) == [format_pattern(some) for some in children]
-    ranks = codes.ranks()
-    assert [codes.texts[code] for code in sorted(range(len(codes)), key=ranks.__getitem__)] == sorted(codes.texts)
 
 
 def test_links_of_otlp_are_counted(tmp_path: Path) -> None:

@@ -8,9 +8,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from flowstat.errors import TraceError
+from flowstat.estimate.counts import Counts
+from flowstat.estimate.tally import tree_counts
+from flowstat.read.notices import Notices
 from flowstat.read.words import quote
 
-__all__ = ["Codes", "patterns"]
+__all__ = ["Codes", "decode", "patterns"]
 
 
 class Codes:
@@ -27,21 +31,10 @@ class Codes:
         self._dictionary: pa.Array | None = None
         self._of_dictionary = pa.array([], pa.int32())
 
-    def __len__(self) -> int:
-        return len(self._codes)
-
     @property
     def texts(self) -> list[str]:
         """The text of every code."""
         return list(self._codes)
-
-    def ranks(self) -> list[int]:
-        """Return every code's place among the codes in the order of their texts."""
-        order = sorted(range(len(self._codes)), key=self.texts.__getitem__)
-        ranks = [0] * len(order)
-        for rank, code in enumerate(order):
-            ranks[code] = rank
-        return ranks
 
     def of(self, column: pa.Array) -> pa.Array:
         """Return a column of text, or dictionary of text, as codes (int32); nulls stay null."""
@@ -82,3 +75,49 @@ def patterns(children: pa.ListArray, names: list[str]) -> list[str]:
             numbers = Counter(some)
             result.append(" ".join([quoted[r] + (f"*{n}" if n > 1 else "") for r, n in sorted(numbers.items())]))
     return result
+
+
+def decode(found: pa.Table, names: list[str], sents: list[str], origin: str, notices: Notices) -> Counts:
+    """Return the counts that a table of codes stands for; orphans and repeats were told of before.
+
+    Parameters
+    ----------
+    found
+        Of `flowstat.estimate.expression.tree_table`.
+    names, sents
+        What the codes of names and send patterns stand for.
+
+    Raises
+    ------
+    TraceError
+        If an event has no name, or a send pattern is none.
+    """
+    # Sums are of 128 bits.
+    for column in ("n", "messages", "unsaid", "selves"):
+        at = found.schema.get_field_index(column)
+        found = found.set_column(at, column, found[column].cast(pa.int64()))
+    found = found.set_column(
+        found.schema.get_field_index("messages"), "messages", pc.if_else(found["root"], 0, found["n"])
+    )
+    # What follows from children makes nearly all of the rows, and there may be a million: they take the short way.
+    plain = pc.and_(pc.is_null(found["sent"]), pc.is_in(found["status"], pa.array(["ok", "error"])))
+    rest = tree_counts(
+        found.filter(pc.invert(plain)).to_pylist(), origin, notices, node=names.__getitem__, pattern=sents.__getitem__
+    )
+    some = found.filter(plain).combine_chunks()
+    if some["name"].null_count:
+        raise TraceError(f"{origin}: rows have no name: which node handled them?")
+    table: Counter[tuple[str, str]] = Counter()
+    starts, errors, dropped = (Counter[str]() for _ in range(3))
+    children = some["children"].combine_chunks() if len(some) else pa.array([], pa.list_(pa.int32()))
+    columns = [some[column].to_pylist() for column in ("name", "n", "root", "status", "unsaid")]
+    for name, sent, n, root, status, unsaid in zip(columns[0], patterns(children, names), *columns[1:], strict=True):
+        node = names[name]
+        table[node, sent] += n
+        if root:
+            starts[node] += n
+        if status == "error":
+            errors[node] += n
+        if unsaid:
+            dropped[node] += unsaid
+    return rest + Counts(table, starts, errors, dropped=dropped)

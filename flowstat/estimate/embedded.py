@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from flowstat.errors import TraceError
-from flowstat.estimate.codes import patterns
+from flowstat.estimate.codes import decode
 from flowstat.estimate.counts import Counts
 from flowstat.estimate.expression import (
     distinct_spans,
@@ -29,9 +29,9 @@ from flowstat.estimate.expression import (
 )
 from flowstat.estimate.in_place import may_be_in_place, view_in_place
 from flowstat.estimate.latency_sums import log_latencies, span_latencies
-from flowstat.estimate.recorded import Recorded, load_log, load_spans
+from flowstat.estimate.recorded import Recorded, UnlikeIds, load_log, load_spans
 from flowstat.estimate.stated import count_stated
-from flowstat.estimate.tally import log_counts, tree_counts
+from flowstat.estimate.tally import log_counts
 from flowstat.read.ancestors import refuse_cycles
 from flowstat.read.database import database
 from flowstat.read.notices import Notices
@@ -94,10 +94,18 @@ def count_spans(
     first = next(batches, None)
     if first is None:
         return Counts(files=file.origins, problems=notices.problems)
+    try:
+        with database(memory) as connection:
+            recorded = load_spans(connection, chain([first], batches), first)
+            begin("joining")
+            return _Spans(connection, recorded, file, notices).count(latencies)
+    except UnlikeIds:
+        begin("reading")
+    again = Notices(file.mapping.skip_bad)
     with database(memory) as connection:
-        recorded = load_spans(connection, chain([first], batches), first)
+        recorded = load_spans(connection, file.batches(again), first, pack=False)
         begin("joining")
-        return _Spans(connection, recorded, file, notices).count(latencies)
+        return _Spans(connection, recorded, file, again).count(latencies)
 
 
 def _count_in_place(
@@ -159,7 +167,7 @@ class _Spans:
         doubtful = bool(about["backward"])
         timed = doubtful and "started_at" in self.recorded.types
         if doubtful and not timed:
-            refuse_cycles(self.connection, self.spans, self.file.origin)
+            self._refuse_cycles(self.spans)
         found = self._arrow(tree_table, self.file.mapping.cut, timed)
         if timed and pc.sum(found["untimed"]).as_py():
             self.connection.execute(
@@ -167,12 +175,24 @@ class _Spans:
                     select c.trace_id from {self.spans} c join {self.spans} p
                     on c.trace_id = p.trace_id and c.parent_id = p.span_id where c.started_at <= p.started_at)"""
             )
-            refuse_cycles(self.connection, "doubtful", self.file.origin)
+            self._refuse_cycles("doubtful")
         below = pc.sum(pc.if_else(found["root"], 0, found["n"])).as_py() or 0
         orphans = below - (pc.sum(found["messages"]).as_py() or 0)
         if orphans:
             self.notices.note(ORPHANS, self._orphan(), orphans)
-        return _decode(found, self.recorded, self.file.origin, self.notices)
+        return decode(found, self.recorded.names, self.recorded.sents, self.file.origin, self.notices)
+
+    def _refuse_cycles(self, spans: str) -> None:
+        try:
+            refuse_cycles(self.connection, spans, self.file.origin)
+        except TraceError:
+            if self.recorded.widths is None:
+                raise
+            # It is to name the event as the trace does.
+            self.connection.execute(f"create view spelled as {self.recorded.spelled(spans)}")
+            self.connection.execute("drop table if exists up")
+            refuse_cycles(self.connection, "spelled", self.file.origin)
+            raise
 
     def _leave_out_repeats(self, number: int) -> None:
         twice = "select trace_id, span_id from spans group by all having count(*) > 1"
@@ -197,7 +217,7 @@ class _Spans:
 
     def _example(self, query: str) -> str:
         ((trace, span),) = self.connection.execute(query).fetchall()
-        return f"{self.file.origin}: trace {trace}, span {span}"
+        return f"{self.file.origin}: {self.recorded.example(trace, span)}"
 
     def _links(self) -> dict[tuple[str, str], int]:
         if not self.recorded.linked:
@@ -257,8 +277,9 @@ def note_retries(
 def _stored_links(spans: ir.Table) -> ir.Table:
     import ibis
 
-    ids = ("trace_id", "span_id", "linked_trace_id", "linked_span_id")
-    return links_table(spans, ibis.table(dict.fromkeys(ids, spans.trace_id.type()), name="links"))
+    trace, span = spans.trace_id.type(), spans.span_id.type()
+    shape = {"trace_id": trace, "span_id": span, "linked_trace_id": trace, "linked_span_id": span}
+    return links_table(spans, ibis.table(shape, name="links"))
 
 
 def count_log(
@@ -285,40 +306,6 @@ def count_log(
         if latencies:
             counts = replace(counts, latencies=log_latencies(connection, recorded, notices))
         return replace(counts, files=file.origins, problems=notices.problems)
-
-
-def _decode(found: pa.Table, recorded: Recorded, origin: str, notices: Notices) -> Counts:
-    """Return the counts that a table of codes stands for; orphans and repeats were told of before."""
-    names, sents = recorded.names, recorded.sents
-    # Sums are of 128 bits.
-    for column in ("n", "messages", "unsaid", "selves"):
-        at = found.schema.get_field_index(column)
-        found = found.set_column(at, column, found[column].cast(pa.int64()))
-    found = found.set_column(
-        found.schema.get_field_index("messages"), "messages", pc.if_else(found["root"], 0, found["n"])
-    )
-    # What follows from children makes nearly all of the rows, and there may be a million: they take the short way.
-    plain = pc.and_(pc.is_null(found["sent"]), pc.is_in(found["status"], pa.array(["ok", "error"])))
-    rest = tree_counts(
-        found.filter(pc.invert(plain)).to_pylist(), origin, notices, node=names.__getitem__, pattern=sents.__getitem__
-    )
-    some = found.filter(plain).combine_chunks()
-    if some["name"].null_count:
-        raise TraceError(f"{origin}: rows have no name: which node handled them?")
-    table: Counter[tuple[str, str]] = Counter()
-    starts, errors, dropped = (Counter[str]() for _ in range(3))
-    children = some["children"].combine_chunks() if len(some) else pa.array([], pa.list_(pa.int32()))
-    columns = [some[column].to_pylist() for column in ("name", "n", "root", "status", "unsaid")]
-    for name, sent, n, root, status, unsaid in zip(columns[0], patterns(children, names), *columns[1:], strict=True):
-        node = names[name]
-        table[node, sent] += n
-        if root:
-            starts[node] += n
-        if status == "error":
-            errors[node] += n
-        if unsaid:
-            dropped[node] += unsaid
-    return rest + Counts(table, starts, errors, dropped=dropped)
 
 
 @lru_cache(maxsize=128)

@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
+from uuid import UUID
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from flowstat.errors import TraceError
 from flowstat.estimate.codes import Codes
+from flowstat.estimate.hex_ids import PACKED, hex_width, pack
 from flowstat.read.canonical import STATUSES, links_type
 from flowstat.read.database import load
 
@@ -17,7 +20,7 @@ if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
 
-__all__ = ["LONG_AGO", "Recorded", "load_log", "load_spans"]
+__all__ = ["LONG_AGO", "Recorded", "UnlikeIds", "load_log", "load_spans"]
 
 LONG_AGO = -(2**63)
 """Stands for a time that is unknown: before all others, so that it never counts as late."""
@@ -38,6 +41,8 @@ class Recorded:
         Whether every row says what it sent, or who sent it where no arrow took it.
     linked
         Whether there is a table `links`.
+    widths
+        How many hexadecimal digits the trace ids and span ids have, where they are stored as numbers.
     """
 
     types: dict[str, str]
@@ -45,6 +50,22 @@ class Recorded:
     sents: list[str] = field(default_factory=lambda: [""])
     stated: bool = False
     linked: bool = False
+    widths: tuple[int, int] | None = None
+
+    def example(self, trace: object, span: object) -> str:
+        """Return a span's ids in words."""
+        texts = [str(trace), str(span)]
+        for k, width in enumerate(self.widths or ()):
+            number = (trace, span)[k]
+            texts[k] = f"{number.int if isinstance(number, UUID) else number:0{width}x}"
+        return f"trace {texts[0]}, span {texts[1]}"
+
+    def spelled(self, spans: str) -> str:
+        """Return a query for the ids of a table of spans, as the trace has them."""
+        columns = dict.fromkeys(("trace_id", "span_id", "parent_id"), "{}")
+        for column, width in zip(columns, (*(self.widths or ()), *(self.widths or ())[1:]), strict=False):
+            columns[column] = "replace({}::varchar, '-', '')" if width == 32 else "lower(lpad(to_hex({}), 16, '0'))"
+        return f"select {', '.join(f'{how.format(c)} as {c}' for c, how in columns.items())} from {spans}"
 
     def ordered(self, connection: DuckDBPyConnection) -> Recorded:
         """Give every text the code that is its rank, so that codes sort like texts."""
@@ -69,19 +90,36 @@ class Recorded:
         return replace(self, names=orders["name"], sents=orders["sent"])
 
 
-def load_spans(connection: DuckDBPyConnection, batches: Iterator[pa.RecordBatch], first: pa.RecordBatch) -> Recorded:
-    """Store spans, canonical or as their formats tell them, and the links among them; `first` is the first batch.
+class UnlikeIds(TraceError):
+    """Some ids are not like those of the first batch, and can't be stored as numbers."""
+
+
+def load_spans(
+    connection: DuckDBPyConnection, batches: Iterator[pa.RecordBatch], first: pa.RecordBatch, pack: bool = True
+) -> Recorded:
+    """Store spans, canonical or as their formats tell them, and the links among them.
+
+    Parameters
+    ----------
+    first
+        The first of the batches, to see what the ids are.
+    pack
+        Whether ids of 16 or 32 hexadecimal digits may be stored as numbers.
 
     Raises
     ------
+    UnlikeIds
+        If only some ids are such: then store them all as texts.
     TraceError
-        If they can't be read, or lack what every span has.
+        If the spans can't be read, or lack what every span has.
     """
     ids = first.schema.field("trace_id").type
-    spans = _Spans(connection, ids)
+    widths = _widths(first) if pack else None
+    spans = _Spans(connection, ids, widths)
     load(connection, "recorded", batches, spans.shape, spans.prepare)
-    kind = "uint64" if pa.types.is_integer(ids) else "string"
-    types = dict.fromkeys(("trace_id", "span_id", "parent_id"), kind) | {"name": "int32"}
+    kinds = {pa.uint64(): "uint64", pa.uuid(): "uuid"}
+    types = {c: kinds.get(spans.shape.field(c).type, "string") for c in ("trace_id", "span_id", "parent_id")}
+    types["name"] = "int32"
     columns = ["trace_id", "span_id", "parent_id", "name", "rowid as place"]
     if spans.given:
         types["sent"] = "int32"
@@ -98,16 +136,29 @@ def load_spans(connection: DuckDBPyConnection, batches: Iterator[pa.RecordBatch]
         columns.append("started_at")
     connection.execute(f"create view spans as select {', '.join(columns)} from recorded")
     stated = spans.given and not spans.missing
-    return Recorded(types, spans.names.texts, spans.sents.texts, stated, spans.linked)
+    return Recorded(types, spans.names.texts, spans.sents.texts, stated, spans.linked, widths)
+
+
+def _widths(first: pa.RecordBatch) -> tuple[int, int] | None:
+    """Return the number of digits of trace and span ids if they can be stored as numbers, and pay for it by a join."""
+    columns = dict(zip(first.schema.names, first.columns, strict=True))
+    joined = "sent" not in columns or columns["sent"].null_count == len(first)
+    if not joined or columns["trace_id"].type != pa.string():
+        return None
+    trace, span = hex_width(columns["trace_id"]), hex_width(columns["span_id"])
+    return (trace, span) if trace and span else None
 
 
 class _Spans:
     """Turns batches into rows of codes, and keeps in mind what there was."""
 
-    def __init__(self, connection: DuckDBPyConnection, ids: pa.DataType) -> None:
+    def __init__(self, connection: DuckDBPyConnection, ids: pa.DataType, widths: tuple[int, int] | None) -> None:
         codes = dict.fromkeys(("name", "sent", "parent"), pa.int32())
+        trace, span = (ids, ids) if widths is None else (PACKED[widths[0]], PACKED[widths[1]])
+        self._ids = ids
+        self._widths = widths
         self.shape = pa.schema(
-            dict.fromkeys(("trace_id", "span_id", "parent_id"), ids)
+            {"trace_id": trace, "span_id": span, "parent_id": span}
             | codes
             | {"status": pa.int8(), "started_at": pa.int64()}
         )
@@ -121,9 +172,7 @@ class _Spans:
     def prepare(self, batch: pa.RecordBatch) -> pa.RecordBatch:
         columns = dict(zip(batch.schema.names, batch.columns, strict=True))
         length = len(batch)
-        made = {c: columns[c] for c in ("trace_id", "span_id", "parent_id")}
-        for column, values in made.items():
-            made[column] = values.cast(self.shape.field(column).type)
+        made = {c: self._id(k, columns[c]) for k, c in enumerate(("trace_id", "span_id", "parent_id"))}
         made["name"] = self.names.of(columns["name"])
         sent = columns.get("sent")
         if sent is None or sent.null_count == length:
@@ -150,12 +199,19 @@ class _Spans:
             self.timed = True
         links = columns.get("links")
         if links is not None and links.null_count < length:
-            self._link(columns, links)
+            self._link(made, links)
         return pa.RecordBatch.from_arrays([made[f.name] for f in self.shape], schema=self.shape)
 
+    def _id(self, place: int, column: pa.Array) -> pa.Array:
+        if self._widths is None:
+            return column.cast(self._ids)
+        packed = pack(column, self._widths[min(place, 1)])
+        if packed is None:
+            raise UnlikeIds("ids of several kinds")
+        return packed
+
     def _link(self, columns: dict[str, pa.Array], links: pa.Array) -> None:
-        ids = self.shape.field("trace_id").type
-        links = links.cast(links_type(ids))
+        links = links.cast(links_type(self._ids))
         rows = pc.list_parent_indices(links)
         if not len(rows):
             return
@@ -164,8 +220,8 @@ class _Spans:
             {
                 "trace_id": columns["trace_id"].take(rows),
                 "span_id": columns["span_id"].take(rows),
-                "linked_trace_id": to.field("trace_id"),
-                "linked_span_id": to.field("span_id"),
+                "linked_trace_id": self._id(0, to.field("trace_id")),
+                "linked_span_id": self._id(1, to.field("span_id")),
             }
         )
         self._side.register("linked", linked)

@@ -66,6 +66,11 @@ def database(memory: int | None = None) -> Iterator[DuckDBPyConnection]:
             raise TraceError(f"can't put rows aside on disk ({first}): set TMPDIR to a place with room") from None
         except duckdb.InterruptException:
             raise KeyboardInterrupt from None
+        except RuntimeError as error:
+            # What DuckDB makes of Ctrl-C during a query.
+            if "interrupted" not in str(error):
+                raise
+            raise KeyboardInterrupt from None
         finally:
             with suppress(duckdb.Error):
                 connection.close()
