@@ -331,6 +331,9 @@ def _convert_graph(graph: str, output: str, to: str | None, overwrite: bool) -> 
 
 
 def _convert_traces(traces: tuple[str, ...], output: str, to: str | None, overwrite: bool) -> None:
+    from contextlib import closing
+    from itertools import chain
+
     from flowstat.read.notices import Notices
     from flowstat.read.resolve import canonical_batches
     from flowstat.read.writers import open_trace_writer
@@ -355,13 +358,32 @@ def _convert_traces(traces: tuple[str, ...], output: str, to: str | None, overwr
             progress("converting", read[0], total, rows)
 
         notices = Notices(file.mapping.skip_bad, advance)
-        with open_trace_writer(output, to, overwrite=overwrite) as writer:
-            for batch in canonical_batches(file, notices, memory):
-                writer.write(batch)
-                rows += len(batch)
-                progress("converting", read[0], total, rows)
+        with closing(canonical_batches(file, notices, memory)) as batches:
+            # The first rows show whether there is anything to write: nothing is begun, or removed, before.
+            first = next(batches, None)
+            writer = open_trace_writer(output, to, overwrite=overwrite)
+            try:
+                with writer:
+                    for batch in chain([] if first is None else [first], batches):
+                        writer.write(batch)
+                        rows += len(batch)
+                        progress("converting", read[0], total, rows)
+            except BaseException:
+                _remove(output)
+                raise
     _tell(notices.problems)
     click.echo(f"{rows:,} rows", err=True)
+
+
+def _remove(output: str) -> None:
+    """Leave nothing of a trace that was not written to its end: it would look complete."""
+    from shutil import rmtree
+
+    place = Path(output)
+    if place.is_dir():
+        rmtree(place, ignore_errors=True)
+    else:
+        place.unlink(missing_ok=True)
 
 
 def _tell(problems: Iterable[Problem]) -> None:
@@ -445,6 +467,7 @@ def merge(counts: tuple[str, ...], output: str) -> None:
     """Add up counts files, of other days or other machines."""
     from flowstat.estimate.counts_file import format_counts, read_counts, write_counts
 
+    _keep(output, *counts)
     total = read_counts(*counts)
     if output == "-":
         click.echo(format_counts(total), nl=False)

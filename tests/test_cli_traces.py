@@ -6,6 +6,8 @@ import json
 import sys
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 import flowstat as fs
@@ -163,3 +165,51 @@ def test_wrong_usage_is_told(cli, arguments, said):
     assert code == 2
     assert said in err
     assert "Traceback" not in err
+
+
+def test_a_name_with_a_pattern_in_it_is_a_name(cli):
+    row = json.dumps(ROWS[0]) + "\n"
+    Path("run[1].jsonl").write_text(row)
+    Path("run1.jsonl").write_text(row.replace('"a"', '"other"'))
+    assert json.loads(cli("count", "run[1].jsonl")[1])["table"] == [["a", "b", 1]]
+
+
+def test_directories_and_twins_of_columns_are_no_columns(cli):
+    columns = {"trace_id": ["1", "1"], "span_id": ["1", "2"], "parent_id": [None, "1"], "name": ["a", "b"]}
+    Path("name=hive").mkdir()
+    pq.write_table(pa.table(columns), "name=hive/x.parquet")
+    pq.write_table(pa.table({"Name": ["wrong", "wrong"]} | columns), "twins.parquet")
+    for path in ("name=hive/x.parquet", "twins.parquet"):
+        code, out, _ = cli("count", path, "--name", "name")
+        assert (code, json.loads(out)["table"]) == (0, [["a", "b", 1], ["b", "", 1]])
+
+
+def test_nothing_is_written_over_what_is_read_or_is_no_counts_file(cli):
+    cli("count", "log.csv", "-o", "one.json")
+    assert "is read here" in cli("merge", "one.json", "one.json", "-o", "one.json")[2]
+    assert "is no counts file" in cli("count", "log.csv", "-o", "rows.jsonl")[2]
+    assert cli("count", "rows.jsonl", "-o", "one.json")[0] == 0
+
+
+def test_a_conversion_that_fails_leaves_nothing(cli):
+    Path("half.jsonl").write_text(json.dumps(ROWS[0]) + "\nrubbish\n")
+    for name in ("half.parquet", "half.otlp.json", "half.xes"):
+        assert cli("convert", "-t", "half.jsonl", "-o", name)[0] == 2
+        assert not Path(name).exists()
+    cli("count", "log.csv", "-o", "one.json")
+    assert "the rows that were counted can't be had" in cli("convert", "-t", "one.json", "-o", "one.parquet")[2]
+    assert not Path("one.parquet").exists()
+
+
+def test_files_of_different_kinds_are_not_counted_together(cli):
+    Path("spans.csv").write_text("TraceID,SpanID,ParentID,OperationName\n1,1,,a\n1,2,1,b\n")
+    for order in (("log.csv", "spans.csv"), ("spans.csv", "log.csv")):
+        code, _, err = cli("count", *order)
+        assert code == 2
+        assert "not of the same kind" in err
+
+
+def test_packed_counts_are_counts(cli):
+    cli("count", "log.csv", "-o", "one.json")
+    Path("one.json.gz").write_bytes(gzip.compress(Path("one.json").read_bytes()))
+    assert cli("count", "one.json.gz")[1] == Path("one.json").read_text()

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
-
-import orjson
 
 from flowstat.errors import OutputError, TraceError
 from flowstat.estimate.counts import Counts
 from flowstat.estimate.latency import Latency
 from flowstat.read.notices import Problem
+from flowstat.read.opening import open_unpacked
 from flowstat.read.patterns import parse_pattern
 from flowstat.read.words import shown
 
@@ -46,10 +46,10 @@ def format_counts(counts: Counts) -> str:
     lines = []
     for name, value in data.items():
         if isinstance(value, list) and value:
-            entries = ",\n  ".join(orjson.dumps(entry).decode() for entry in value)
+            entries = ",\n  ".join(_text(entry) for entry in value)
             lines.append(f'"{name}": [\n  {entries}\n ]')
         else:
-            lines.append(f'"{name}": {orjson.dumps(value).decode()}')
+            lines.append(f'"{name}": {_text(value)}')
     return "{" + ",\n ".join(lines) + "}\n"
 
 
@@ -62,8 +62,8 @@ def parse_counts(text: str | bytes, origin: str = "<text>") -> Counts:
         If the text is not what `format_counts` writes, or says something impossible.
     """
     try:
-        data = orjson.loads(text)
-    except orjson.JSONDecodeError as error:
+        data = json.loads(text)
+    except (ValueError, RecursionError) as error:
         raise TraceError(f"{origin} is no counts file: {error}") from None
     if not isinstance(data, dict) or data.get("type") != KIND:
         raise TraceError(f"{origin} is no counts file: flowstat count -o writes one")
@@ -77,7 +77,7 @@ def parse_counts(text: str | bytes, origin: str = "<text>") -> Counts:
         fields |= {name: dict(_rows(data, name, (str, int))) for name in _NODES}
         fields |= {name: {(a, b): n for a, b, n in _rows(data, name, (str, str, int))} for name in _PAIRS}
         fields["latencies"] = {
-            (a, b): Latency(n, int(total), int(squares), dict(buckets))
+            (a, b): Latency(n, int(total), int(squares), _buckets(buckets))
             for a, b, n, total, squares, buckets in _rows(data, "latencies", (str, str, int, str, str, list))
         }
         fields["files"] = tuple(_texts(data.get("files", [])))
@@ -92,16 +92,31 @@ def parse_counts(text: str | bytes, origin: str = "<text>") -> Counts:
     return Counts(**fields)
 
 
+def _text(value: object) -> str:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+
+
 def _rows(data: dict[str, Any], name: str, types: tuple[type, ...]) -> list[list[Any]]:
     rows = data[name]
     if not isinstance(rows, list):
         raise ValueError(f"{name!r} is no list")
+    keys = sum(kind is str for kind in types)
+    if name not in ("problems", "latencies") and len(
+        {tuple(row[:keys]) for row in rows if isinstance(row, list)}
+    ) < len(rows):
+        raise ValueError(f"{name!r} has an entry twice")
     for row in rows:
         if not isinstance(row, list) or [type(v) for v in row] != list(types):
             raise ValueError(f"{name!r} has the entry {shown(repr(row), 80)}")
         if any(isinstance(v, int) and v < 0 for v in row) or row[0] == "":
             raise ValueError(f"{name!r} has the entry {shown(repr(row), 80)}")
     return rows
+
+
+def _buckets(pairs: list[Any]) -> dict[int, int]:
+    if not all(isinstance(p, list) and [type(v) for v in p] == [int, int] and min(p) >= 0 for p in pairs):
+        raise ValueError("'latencies' has damaged buckets")
+    return dict(pairs)
 
 
 def _texts(values: Any) -> list[str]:
@@ -121,8 +136,9 @@ def read_counts(*paths: str | Path) -> Counts:
     total = Counts()
     for path in paths:
         try:
-            text = Path(path).read_bytes()
-        except (OSError, ValueError) as error:
+            with open_unpacked(Path(path), str(path)) as file:
+                text = file.read()
+        except (OSError, EOFError, ValueError) as error:
             reason = getattr(error, "strerror", None) or error
             raise TraceError(f"can't read the counts {shown(str(path), 200)}: {reason}") from None
         total = total + parse_counts(text, str(path))
@@ -138,6 +154,8 @@ def write_counts(counts: Counts, path: str | Path) -> None:
         If it can't be written.
     """
     path = Path(path)
+    if path.exists() and not path.read_bytes()[:64].lstrip().startswith(b'{"type"'):
+        raise OutputError(f"{path} is there already and is no counts file: it is not overwritten")
     draft = path.with_name(f".{path.name}.draft")
     try:
         draft.write_text(format_counts(counts), encoding="utf-8")

@@ -225,9 +225,11 @@ class _Spans:
         links: Counter[tuple[str, str]] = Counter()
         names = self.recorded.names
         for row in self._rows(_stored_links):
+            if row["target"] is None:
+                continue
             if row["source"] is None:
                 self.notices.note(STRAYS, f"{self.file.origin}: at {names[row['target']]}", row["n"])
-            elif row["target"] is not None:
+            else:
                 links[names[row["source"]], names[row["target"]]] += row["n"]
         return dict(sorted(links.items()))
 

@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 from flowstat.estimate.recorded import LONG_AGO, Recorded
 from flowstat.read.cells import statuses, words
 from flowstat.read.columns import ROOT_WORDS
+from flowstat.read.parquet import column_names
 from flowstat.read.tables import parquet_spans
 
 if TYPE_CHECKING:
@@ -20,14 +21,24 @@ if TYPE_CHECKING:
 
 __all__ = ["may_be_in_place", "view_in_place"]
 
+# A directory called `name=x` is no column.
+OPTIONS = "file_row_number = true, hive_partitioning = false"
+
 
 def may_be_in_place(file: TraceFile) -> bool:
     """Whether a trace is Parquet of which `view_in_place` may be asked."""
     # DuckDB would take such names for patterns.
     if file.format != "table" or any(c in str(part) for part in file.parts for c in "*?[]{}"):
         return False
+    # And to it names that differ in case only are one.
+    if any(_has_twins(column_names(part)) for part in file.parts):
+        return False
     found = {parquet_spans(part, file.origin, file.mapping) for part in file.parts}
     return len(found) == 1 and None not in found
+
+
+def _has_twins(names: list[str]) -> bool:
+    return len({name.lower() for name in names}) < len(names)
 
 
 def view_in_place(connection: DuckDBPyConnection, file: TraceFile) -> Recorded | None:
@@ -50,7 +61,7 @@ def view_in_place(connection: DuckDBPyConnection, file: TraceFile) -> Recorded |
     def ask(what: str) -> list[tuple[object, ...]]:
         return connection.execute(f"select {what} from {source}").fetchall()
 
-    source = f"read_parquet([{', '.join(_text(str(part)) for part in file.parts)}], file_row_number = true)"
+    source = f"read_parquet([{', '.join(_text(str(part)) for part in file.parts)}], {OPTIONS})"
     trace, span, parent, name = map(_name, (columns.trace, columns.span, columns.parent, columns.name))
     if kind == "string":
         empty = f"{trace} = '' or trim({span}, '0') = ''"

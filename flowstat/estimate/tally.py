@@ -56,7 +56,7 @@ def tree_counts(
         n, status, unsaid = int(row["n"]), row["status"], int(row["unsaid"])
         below += (0 if row["root"] else n) - int(row["messages"])
         selves += int(row["selves"])
-        if unsaid:
+        if unsaid and row["name"] is not None:
             dropped[node(row["name"])] += unsaid
             unknown -= unsaid
         if status == "dropped":

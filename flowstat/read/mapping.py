@@ -69,4 +69,7 @@ def duration(text: str) -> int:
         raise TraceError(
             f"not a duration: {shown(repr(text), 40)}; write a number with ns, us, ms, s, m, h or d, such as 90s"
         )
-    return int(Fraction(found[1]) * UNITS[found[2]])
+    nanoseconds = int(Fraction(found[1]) * UNITS[found[2]])
+    if nanoseconds >= 2**62:
+        raise TraceError(f"{shown(text, 40)} is longer than traces can be: 146 years")
+    return nanoseconds

@@ -7,7 +7,7 @@ database on disk, so that it takes memory for none of the rows.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from typing import TYPE_CHECKING, Any, cast
 
 import pyarrow as pa
@@ -35,7 +35,9 @@ ORPHANS = "events whose parent was not recorded, counted but starting no run"
 WORDS = ("parent", "name", "key", "sent", "status", "worker")
 
 
-def canonical_batches(file: TraceFile, notices: Notices, memory: int | None = None) -> Iterator[pa.RecordBatch]:
+def canonical_batches(
+    file: TraceFile, notices: Notices, memory: int | None = None
+) -> Generator[pa.RecordBatch, None, None]:
     """Read a trace as canonical rows, in the order they were recorded, with the column `links` where it has any.
 
     The rows of a marked trace come as they are. Of others, the same event recorded twice comes once, and what

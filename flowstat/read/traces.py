@@ -103,13 +103,20 @@ class TraceFile:
         module, name = _READERS[self.format]
         read: Reader = getattr(import_module(module), name)
         ids: pa.DataType | None = None
+        shape: tuple[bool, object] | None = None
         for k, part in enumerate(self.parts):
             origin = self.origins[k] if len(self.origins) == len(self.parts) else str(part)
             for batch in read(part, origin, self.mapping, notices):
                 kind = batch.schema.field("trace_id").type
                 if self.is_canonical and kind != (ids or kind):
                     raise TraceError(f"{origin}: its ids are {kind}, those before it {ids}: all are one or the other")
-                ids = kind
+                is_log = "span_id" not in batch.schema.names
+                if not self.is_canonical and shape not in (None, (is_log, is_log and kind)):
+                    raise TraceError(
+                        f"{origin}: it is not of the same kind as the files before it (spans, or a log whose cases are "
+                        f"{ids}): count it by itself, and merge the counts"
+                    )
+                ids, shape = kind, (is_log, is_log and kind)
                 yield batch
 
 

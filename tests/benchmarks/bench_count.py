@@ -32,7 +32,8 @@ print(json.dumps([seconds, peak, result]))
 """
 
 # The first array of a process imports pandas where it is installed: no more to be timed than the peers' imports.
-FLOWSTAT = "import pyarrow as pa; pa.array([1]); import duckdb, ibis, flowstat as fs, flowstat.estimate.counting"
+FLOWSTAT = "import pyarrow as pa; pa.array([1]); import flowstat as fs, flowstat.estimate.counting"
+JOINING = f"{FLOWSTAT}; import duckdb, ibis"
 COUNT = "counts = fs.count(fs.read_traces(path)); result = sum(counts.events.values())"
 
 
@@ -156,8 +157,8 @@ def log(events, place):
 def spans(events, place):
     path = made.spans(place / "spans.parquet", events)
     limited = COUNT.replace("read_traces(path)", "read_traces(path), memory=2 << 30")
-    found = contest(path, 3, flowstat=(FLOWSTAT, COUNT), duckdb=JOIN)
-    found |= contest(path, 1, limited=(FLOWSTAT, limited))
+    found = contest(path, 3, flowstat=(JOINING, COUNT), duckdb=JOIN)
+    found |= contest(path, 1, limited=(JOINING, limited))
     assert found["flowstat"][2] == found["duckdb"][2] == found["limited"][2] == events
     n = millions(events)
     ratio = median_ratio(found["flowstat"][0], found["duckdb"][0])
@@ -166,7 +167,7 @@ def spans(events, place):
 
 def json_lines(events, place):
     path = made.canonical(place / "canonical.jsonl", events)
-    found = contest(path, 3, flowstat=(FLOWSTAT, COUNT))
+    found = contest(path, 3, flowstat=(JOINING, COUNT))
     seconds, _, result = found["flowstat"]
     assert result == events
     rate = events / statistics.median(seconds) / 1e6
@@ -193,7 +194,7 @@ result = sum(counts.values())""",
 
 def otlp(events, place):
     path = made.otlp(place / "otlp.json", events)
-    found = contest(path, 3, flowstat=(FLOWSTAT, COUNT), loop=LOOP)
+    found = contest(path, 3, flowstat=(JOINING, COUNT), loop=LOOP)
     assert found["flowstat"][2] == found["loop"][2] == events
     ratio = median_ratio(found["loop"][0], found["flowstat"][0])
     yield Row(f"OTLP/JSON, {millions(events)}: plain orjson loop / flowstat", ratio, 2, "at least", told(found, events))
