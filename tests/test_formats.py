@@ -106,3 +106,10 @@ def test_durations_and_sizes():
             duration(wrong)
         with pytest.raises(TraceError, match="not a size"):
             size(wrong)
+
+
+@pytest.mark.parametrize("shift", range(3))
+def test_a_head_that_ends_inside_a_character_is_text(tmp_path, shift):
+    path = tmp_path / "a.csv"
+    path.write_text("case,activity\n" + "x" * shift + "".join(f"{k},注文\n" for k in range(9000)), encoding="utf-8")
+    assert recognise(path, "a.csv") == "csv"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from codecs import getincrementaldecoder
 from pathlib import Path
 from typing import Final
 
@@ -94,7 +95,8 @@ def recognise(path: Path, origin: str) -> str:
 
 def _is_text(head: bytes) -> bool:
     try:
-        head[:-4].decode()
+        # The head may end inside a character.
+        getincrementaldecoder("utf-8")().decode(head, final=len(head) < HEAD)
     except UnicodeDecodeError:
         return False
     return True
