@@ -361,29 +361,13 @@ def _convert_traces(traces: tuple[str, ...], output: str, to: str | None, overwr
         with closing(canonical_batches(file, notices, memory)) as batches:
             # The first rows show whether there is anything to write: nothing is begun, or removed, before.
             first = next(batches, None)
-            writer = open_trace_writer(output, to, overwrite=overwrite)
-            try:
-                with writer:
-                    for batch in chain([] if first is None else [first], batches):
-                        writer.write(batch)
-                        rows += len(batch)
-                        progress("converting", read[0], total, rows)
-            except BaseException:
-                _remove(output)
-                raise
+            with open_trace_writer(output, to, overwrite=overwrite) as writer:
+                for batch in chain([] if first is None else [first], batches):
+                    writer.write(batch)
+                    rows += len(batch)
+                    progress("converting", read[0], total, rows)
     _tell(notices.problems)
     click.echo(f"{rows:,} rows", err=True)
-
-
-def _remove(output: str) -> None:
-    """Leave nothing of a trace that was not written to its end: it would look complete."""
-    from shutil import rmtree
-
-    place = Path(output)
-    if place.is_dir():
-        rmtree(place, ignore_errors=True)
-    else:
-        place.unlink(missing_ok=True)
 
 
 def _tell(problems: Iterable[Problem]) -> None:

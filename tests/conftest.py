@@ -1,7 +1,9 @@
-"""What all tests share: how hypothesis draws, and the cases that are stored beside the project."""
+"""What all tests share: how hypothesis draws, the command line, and the cases that are stored beside the project."""
 
+import io
 import json
 import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,22 @@ settings.register_profile(
 settings.load_profile("flowstat")
 
 SHARED = Path(__file__).parents[2] / "shared"
+
+
+@pytest.fixture
+def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
+    """Run the command line in this process: returns its exit code, standard output and standard error."""
+    from flowstat.cli import main
+
+    def run(*arguments: object, stdin: bytes = b"") -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["flowstat", *map(str, arguments)])
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin)))
+        with pytest.raises(SystemExit) as ended:
+            main()
+        out, err = capsys.readouterr()
+        return int(ended.value.code or 0), out, err
+
+    return run
 
 
 @pytest.fixture

@@ -2,13 +2,12 @@
 
 import io
 import json
-import sys
 
 import pandas as pd
 import pytest
 
 import flowstat as fs
-from flowstat.cli import flowstat, main
+from flowstat.cli import flowstat
 
 GRAPH = """
 order -> validate;
@@ -27,16 +26,8 @@ def place(tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def cli(place, monkeypatch, capsys):
-    def run(*arguments, stdin=b""):
-        monkeypatch.setattr(sys, "argv", ["flowstat", *map(str, arguments)])
-        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin)))
-        with pytest.raises(SystemExit) as ended:
-            main()
-        out, err = capsys.readouterr()
-        return ended.value.code or 0, out, err
-
-    return run
+def cli(place, command):
+    return command
 
 
 @pytest.fixture

@@ -1,9 +1,7 @@
 """The commands for traces: what is in them, counts saved and merged, graphs discovered, other formats."""
 
 import gzip
-import io
 import json
-import sys
 from pathlib import Path
 
 import pyarrow as pa
@@ -11,7 +9,6 @@ import pyarrow.parquet as pq
 import pytest
 
 import flowstat as fs
-from flowstat.cli import main
 
 LOG = "case,activity,time\n1,a,2024-01-01\n2,a,2024-01-01\n1,b,2024-01-02\n2,c,2024-01-09\n"
 ROWS = [
@@ -23,21 +20,13 @@ ROWS = [
 
 
 @pytest.fixture
-def cli(tmp_path, monkeypatch, capsys):
+def cli(tmp_path, monkeypatch, command):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "log.csv").write_text(LOG)
     (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in ROWS))
     (tmp_path / "app.graph").write_text("a -> b; a -> c;")
 
-    def run(*arguments, stdin=b""):
-        monkeypatch.setattr(sys, "argv", ["flowstat", *map(str, arguments)])
-        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin)))
-        with pytest.raises(SystemExit) as ended:
-            main()
-        out, err = capsys.readouterr()
-        return ended.value.code or 0, out, err
-
-    return run
+    return command
 
 
 def test_traces_says_what_is_there_and_what_is_odd(cli):
@@ -196,6 +185,10 @@ def test_a_conversion_that_fails_leaves_nothing(cli):
     for name in ("half.parquet", "half.otlp.json", "half.xes"):
         assert cli("convert", "-t", "half.jsonl", "-o", name)[0] == 2
         assert not Path(name).exists()
+    assert cli("convert", "-t", "rows.jsonl", "-o", "kept.otlp.json")[0] == 0
+    before = Path("kept.otlp.json").read_bytes()
+    assert cli("convert", "-t", "half.jsonl", "-o", "kept.otlp.json", "--overwrite")[0] == 2
+    assert Path("kept.otlp.json").read_bytes() == before
     cli("count", "log.csv", "-o", "one.json")
     assert "the rows that were counted can't be had" in cli("convert", "-t", "one.json", "-o", "one.parquet")[2]
     assert not Path("one.parquet").exists()

@@ -1,7 +1,6 @@
 import csv
 import gzip
 import io
-import itertools
 from collections import Counter
 from contextlib import suppress
 from pathlib import Path
@@ -20,7 +19,7 @@ from flowstat.read.canonical import span_schema
 from flowstat.read.mapping import Mapping
 from flowstat.read.notices import Notices
 from flowstat.read.tables import parquet_spans, read_table
-from tests.real_data import real_data
+from tests.real_data import directly_follows, real_data
 
 Rows = list[dict[str, Any]]
 
@@ -479,20 +478,6 @@ def test_receipt_as_pm4py_reads_it() -> None:
     )
     expected = pm4py.discover_dfg(log)
     assert directly_follows(table(path)) == tuple(Counter(part) for part in expected)
-
-
-def directly_follows(log: pa.Table) -> tuple[Counter[Any], ...]:
-    """Return how often each activity follows each in a case, by time and then order, starts one and ends one."""
-    frame = log.to_pandas().astype({"trace_id": str, "name": str}).sort_values("started_at", kind="stable")
-    follows: Counter[Any] = Counter()
-    starts: Counter[Any] = Counter()
-    ends: Counter[Any] = Counter()
-    for _, names in frame.groupby("trace_id", sort=False)["name"]:
-        listed = names.tolist()
-        follows.update(itertools.pairwise(listed))
-        starts[listed[0]] += 1
-        ends[listed[-1]] += 1
-    return follows, starts, ends
 
 
 @pytest.mark.oracle

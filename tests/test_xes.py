@@ -1,5 +1,4 @@
 import gzip
-import itertools
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,7 @@ from flowstat.read.mapping import Mapping
 from flowstat.read.notices import Notices
 from flowstat.read.xes import XesWriter, read_xes
 from flowstat.read.xes_writer import decode, encode
-from tests.real_data import real_data
+from tests.real_data import directly_follows, real_data
 from tests.strategies import Row, event, forests
 
 HEAD = """<?xml version="1.0" encoding="UTF-8"?>
@@ -431,20 +430,6 @@ def test_helpdesk_as_pm4py_reads_it() -> None:
     expected = tuple(Counter(part) for part in pm4py.discover_dfg(log))
     assert directly_follows(read(path)) == expected
     assert len(log) == len(read(path)) == 21_348
-
-
-def directly_follows(log: pa.Table) -> tuple[Counter[Any], ...]:
-    """Return how often each activity follows each in a case, by time and then order, starts one and ends one."""
-    frame = log.to_pandas().astype({"trace_id": str, "name": str}).sort_values("started_at", kind="stable")
-    follows: Counter[Any] = Counter()
-    starts: Counter[Any] = Counter()
-    ends: Counter[Any] = Counter()
-    for _, names in frame.groupby("trace_id", sort=False)["name"]:
-        listed = names.tolist()
-        follows.update(itertools.pairwise(listed))
-        starts[listed[0]] += 1
-        ends[listed[-1]] += 1
-    return follows, starts, ends
 
 
 @pytest.mark.filterwarnings("ignore")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator
+from itertools import chain
 from pathlib import Path
 
 import pyarrow as pa
@@ -17,7 +18,6 @@ from flowstat.estimate.scan import Scanned, scan_segments
 from flowstat.estimate.sequence import Follows, OutOfOrder, follow
 from flowstat.read.graph import Graph
 from flowstat.read.notices import Notices
-from flowstat.read.parquet import lonely
 from flowstat.read.patterns import format_pattern, parse_pattern
 from flowstat.read.resolve import ORPHANS
 from flowstat.read.traces import TraceFile, Traces
@@ -115,8 +115,10 @@ def _count_file(file: TraceFile, latencies: bool, memory: int | None, meter: _Me
         return read_counts(*file.parts)
     notices = Notices(file.mapping.skip_bad, meter.advance)
     meter.begin("reading")
-    if file.is_scannable and not latencies and file.mapping.cut is None:
-        return _of_scan(scan_segments(file.parts, lambda part, rows: meter.advance(_size(part), rows)), file)
+    marks = file.marks()
+    if marks is not None and not (marks.linked or latencies or file.mapping.cut is not None):
+        found = scan_segments(file.parts, lambda part, rows: meter.advance(_size(part), rows))
+        return _of_scan(found, file, marks.orphans)
     if file.format == "jsonl" and not latencies and file.mapping.cut is None:
         counts = count_lines(file, memory)
         if counts is not None:
@@ -127,30 +129,24 @@ def _count_file(file: TraceFile, latencies: bool, memory: int | None, meter: _Me
     if first is None:
         return Counts(files=file.origins, problems=notices.problems)
     if "span_id" in first.schema.names:
-        return count_spans(file, _again(first, batches), notices, latencies, memory, meter.begin)
+        return count_spans(file, chain([first], batches), notices, latencies, memory, meter.begin)
     if latencies:
-        return count_log(file, _again(first, batches), notices, latencies, memory, meter.begin)
+        return count_log(file, chain([first], batches), notices, latencies, memory, meter.begin)
     try:
-        return _of_log(follow(_again(first, batches), file.mapping.cut), file, notices)
+        return _of_log(follow(chain([first], batches), file.mapping.cut), file, notices)
     except OutOfOrder:
         again = Notices(file.mapping.skip_bad)
         meter.begin("sorting")
         return count_log(file, file.batches(again), again, latencies, memory, meter.begin)
 
 
-def _again(first: pa.RecordBatch, rest: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-    yield first
-    yield from rest
-
-
-def _of_scan(found: Scanned, file: TraceFile) -> Counts:
+def _of_scan(found: Scanned, file: TraceFile, orphans: int) -> Counts:
     for node, sent in found.events:
         try:
             parse_pattern(sent)
         except TraceError as error:
             raise TraceError(f"{file.origin}: an event at {shown(node)!r}: {error}") from None
     notices = Notices()
-    orphans = lonely(file.parts)
     if orphans:
         notices.note(ORPHANS, file.origin, orphans)
     return Counts(

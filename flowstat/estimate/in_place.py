@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 from flowstat.estimate.recorded import LONG_AGO, Recorded
 from flowstat.read.cells import statuses, words
 from flowstat.read.columns import ROOT_WORDS
-from flowstat.read.parquet import column_names
+from flowstat.read.database import is_pattern, quoted
 from flowstat.read.tables import parquet_spans
 
 if TYPE_CHECKING:
@@ -27,11 +27,10 @@ OPTIONS = "file_row_number = true, hive_partitioning = false"
 
 def may_be_in_place(file: TraceFile) -> bool:
     """Whether a trace is Parquet of which `view_in_place` may be asked."""
-    # DuckDB would take such names for patterns.
-    if file.format != "table" or any(c in str(part) for part in file.parts for c in "*?[]{}"):
+    if file.format != "table" or any(map(is_pattern, file.parts)):
         return False
-    # And to it names that differ in case only are one.
-    if any(_has_twins(column_names(part)) for part in file.parts):
+    # To DuckDB names that differ in case only are one.
+    if any(_has_twins(pq.read_schema(part).names) for part in file.parts):
         return False
     found = {parquet_spans(part, file.origin, file.mapping) for part in file.parts}
     return len(found) == 1 and None not in found
@@ -61,13 +60,13 @@ def view_in_place(connection: DuckDBPyConnection, file: TraceFile) -> Recorded |
     def ask(what: str) -> list[tuple[object, ...]]:
         return connection.execute(f"select {what} from {source}").fetchall()
 
-    source = f"read_parquet([{', '.join(_text(str(part)) for part in file.parts)}], {OPTIONS})"
+    source = f"read_parquet([{', '.join(quoted(str(part)) for part in file.parts)}], {OPTIONS})"
     trace, span, parent, name = map(_name, (columns.trace, columns.span, columns.parent, columns.name))
     if kind == "string":
         empty = f"{trace} = '' or trim({span}, '0') = ''"
         roots = ["0" * width for width in range(1, 65)]
         roots += [form(word) for word in ROOT_WORDS for form in (str.lower, str.upper, str.title)]
-        root = f"{parent} in ({', '.join(map(_text, roots))})"
+        root = f"{parent} in ({', '.join(map(quoted, roots))})"
     else:
         empty, root = f"{span} = 0", f"{parent} = 0"
     odd = f"{trace} is null or {span} is null or {name} is null or {name} = '' or {empty}"
@@ -93,7 +92,7 @@ def view_in_place(connection: DuckDBPyConnection, file: TraceFile) -> Recorded |
             return None
         other = {word: meaning for word, meaning in zip(said, meant.to_pylist(), strict=True) if meaning != "ok"}
         if other:
-            cases = " ".join(f"when {_text(word)} then '{meaning}'" for word, meaning in other.items())
+            cases = " ".join(f"when {quoted(word)} then '{meaning}'" for word, meaning in other.items())
             made["status"], types["status"] = f"case {status} {cases} else 'ok' end", "string"
     if columns.started:
         made["started_at"] = f"coalesce(epoch_ns({_name(columns.started)}), {LONG_AGO})"
@@ -111,7 +110,3 @@ def _kind(part: Path, column: str | None) -> str:
 
 def _name(column: str | None) -> str:
     return '"' + str(column).replace('"', '""') + '"'
-
-
-def _text(text: str) -> str:
-    return "'" + text.replace("'", "''") + "'"

@@ -13,10 +13,11 @@ from functools import cache
 from typing import TYPE_CHECKING, Any, Literal
 
 from flowstat.errors import TraceError
-from flowstat.estimate.node_fields import as_text, fields_of, joined, namer, nothing_in
+from flowstat.estimate.node_fields import as_text, joined, namer, nothing_in
 from flowstat.read.canonical import REQUIRED
 from flowstat.read.columns import ERROR_WORDS, OK_WORDS, ROOT_WORDS, Columns, find_columns
 from flowstat.read.mapping import Mapping
+from flowstat.read.node_columns import fields_of, node_template
 from flowstat.read.words import shown
 
 if TYPE_CHECKING:
@@ -100,7 +101,7 @@ def prepare(found: Found, mapping: Mapping, origin: str, peek: Callable[[ir.Tabl
     table = found.table
     names = [c for c in table.columns if c != found.order]
     columns = find_columns(names, mapping, origin)
-    fields = fields_of(columns, names, mapping, origin)
+    fields = fields_of(columns, node_template(columns, mapping), names, origin)
     made = {"name": joined([as_text(table[column]) for column in fields.values()])}
     if columns.shape == "log":
         made |= _log(found, names, columns, mapping, origin, peek)

@@ -101,11 +101,12 @@ class TraceWriter(Protocol):
 
 
 def open_writer(
-    path: str | Path, format: TraceFormat | None = None, *, overwrite: bool = False, marked: bool = True
+    path: str | Path, format: TraceFormat | None = None, *, overwrite: bool = False, whole: bool = False
 ) -> TraceWriter:
     """Open a trace for writing; the format follows from the name (`.jsonl`, else Parquet) unless given.
 
-    `marked` says that the ids are right (see `MARK`): counting then never looks at them.
+    With `whole`, a trace is removed when the block that the writer serves fails; otherwise what was written stays, as
+    the trace of a run that was killed.
 
     Raises
     ------
@@ -121,7 +122,7 @@ def open_writer(
     try:
         _clear(path, overwrite)
         path.parent.mkdir(parents=True, exist_ok=True)
-        return _JsonLinesWriter(path) if format == "jsonl" else _ParquetWriter(path, marked)
+        return _JsonLinesWriter(path, whole) if format == "jsonl" else _ParquetWriter(path, whole)
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise OutputError(f"can't write a trace to {path}: {reason}") from None
@@ -150,8 +151,9 @@ def _clear(path: Path, overwrite: bool) -> None:
 class _Writer:
     """What the writers share: a failed write is an OutputError, and closing tries nothing more."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, whole: bool) -> None:
         self.path = path
+        self.whole = whole
         self.failed = False
 
     def __enter__(self) -> Self:
@@ -160,9 +162,16 @@ class _Writer:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.close()
+        try:
+            self.close()
+        finally:
+            if self.whole and kind is not None:
+                self.remove()
 
     def close(self) -> None:
+        raise NotImplementedError
+
+    def remove(self) -> None:
         raise NotImplementedError
 
     @contextmanager
@@ -177,12 +186,11 @@ class _Writer:
 
 
 class _ParquetWriter(_Writer):
-    def __init__(self, path: Path, marked: bool) -> None:
-        super().__init__(path)
+    def __init__(self, path: Path, whole: bool) -> None:
+        super().__init__(path, whole)
         path.mkdir()
         self.segments = 0
         self.rows = 0
-        self.marked = marked
 
     def write(self, batch: pa.RecordBatch) -> None:
         # Written under another name first: a segment is complete or not there.
@@ -194,10 +202,9 @@ class _ParquetWriter(_Writer):
         # and the status where every row is ok.
         words = [f.name for f in batch.schema if pa.types.is_dictionary(f.type)]
         steady = [f.name for f in batch.schema if pa.types.is_integer(f.type) or pa.types.is_timestamp(f.type)]
-        table = pa.Table.from_batches([batch])
-        if self.marked:
-            lonely = (batch.schema.metadata or {}).get(LONELY)
-            table = table.replace_schema_metadata({MARK: str(self.rows)} | ({LONELY: lonely} if lonely else {}))
+        lonely = (batch.schema.metadata or {}).get(LONELY)
+        about = {MARK: str(self.rows)} | ({LONELY: lonely} if lonely else {})
+        table = pa.Table.from_batches([batch]).replace_schema_metadata(about)
         with self.writing():
             try:
                 pq.write_table(
@@ -220,10 +227,13 @@ class _ParquetWriter(_Writer):
         if not self.segments and not self.failed:
             self.write(pa.RecordBatch.from_pylist([], schema=schema()))
 
+    def remove(self) -> None:
+        shutil.rmtree(self.path, ignore_errors=True)
+
 
 class _JsonLinesWriter(_Writer):
-    def __init__(self, path: Path) -> None:
-        super().__init__(path)
+    def __init__(self, path: Path, whole: bool) -> None:
+        super().__init__(path, whole)
         self.file = path.open("wb", buffering=0)
         self.size = 0
 
@@ -244,6 +254,9 @@ class _JsonLinesWriter(_Writer):
     def close(self) -> None:
         with self.writing():
             self.file.close()
+
+    def remove(self) -> None:
+        self.path.unlink(missing_ok=True)
 
 
 def to_json_rows(batch: pa.RecordBatch) -> list[dict[str, object]]:

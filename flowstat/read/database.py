@@ -6,6 +6,7 @@ import os
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
@@ -15,7 +16,7 @@ from flowstat.errors import FlowstatError, TraceError
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
-__all__ = ["MEMORY", "database", "load", "size"]
+__all__ = ["MEMORY", "database", "is_pattern", "load", "quoted", "size"]
 
 MEMORY = 1 << 30
 """Bytes that DuckDB may hold unless told otherwise."""
@@ -109,6 +110,16 @@ def load(
         raise
     finally:
         connection.unregister("incoming")
+
+
+def is_pattern(path: Path) -> bool:
+    """Whether DuckDB would take a path for a pattern of names."""
+    return any(character in str(path) for character in "*?[]{}")
+
+
+def quoted(text: str) -> str:
+    """Return a text as SQL writes it."""
+    return "'" + text.replace("'", "''") + "'"
 
 
 def size(text: str) -> int:

@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 
 from flowstat.errors import TraceError
 from flowstat.read.canonical import REQUIRED
+from flowstat.read.jsonlines import BOM
 from flowstat.read.opening import GZIP, ZSTD, open_unpacked
 from flowstat.read.words import shown
 
@@ -21,8 +22,6 @@ SUFFIXES: Final = (".parquet", ".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".x
 """What a trace's name ends with in a directory, perhaps followed by .gz or .zst."""
 
 HEAD = 1 << 16
-
-BOM = b"\xef\xbb\xbf"
 
 # JSON formats by a key that only they have, the more telling first.
 _JSON = (

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from flowstat.read.canonical import STATUSES
+from flowstat.read.database import is_pattern, quoted
 from flowstat.read.opening import packing
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ IDS = ("trace_id", "span_id", "parent_id")
 TEXTS = ("parent", "name", "sent", "status")
 
 
-def load_lines(connection: DuckDBPyConnection, table: str, parts: Sequence[Path], timed: bool = False) -> bool:
+def load_lines(connection: DuckDBPyConnection, table: str, parts: Sequence[Path]) -> bool:
     """Load canonical JSON Lines into a new table, if every line is one row that can be counted.
 
     Parameters
@@ -35,7 +36,7 @@ def load_lines(connection: DuckDBPyConnection, table: str, parts: Sequence[Path]
         See `flowstat.read.database.database`.
     table
         Name of the table: columns trace_id, span_id, parent_id (ubigint, or varchar where they are texts), parent,
-        name, sent, status (varchar), links where any line has some, and started_at if `timed`.
+        name, sent, status (varchar), and links where any line has some.
     parts
         The trace's files.
 
@@ -45,12 +46,12 @@ def load_lines(connection: DuckDBPyConnection, table: str, parts: Sequence[Path]
     """
     import duckdb
 
-    columns = [*IDS, *TEXTS, "links", *(["started_at"] if timed else [])]
+    columns = [*IDS, *TEXTS, "links"]
     types = ", ".join(f"{column}: 'json'" for column in columns)
-    # DuckDB does not look at the checksums of packed files, and takes such names for patterns.
-    if any(packing(part) or any(c in str(part) for c in "*?[]{}") for part in parts):
+    # DuckDB does not look at the checksums of packed files.
+    if any(packing(part) or is_pattern(part) for part in parts):
         return False
-    files = ", ".join("'{}'".format(str(part).replace("'", "''")) for part in parts)
+    files = ", ".join(quoted(str(part)) for part in parts)
     lines = (
         f"read_json([{files}], format='newline_delimited', ignore_errors=true, compression='uncompressed', "
         f"columns={{{types}}})"
@@ -60,7 +61,7 @@ def load_lines(connection: DuckDBPyConnection, table: str, parts: Sequence[Path]
         if not found or found[0][0] is None:
             return False
         texts = str(found[0][0]).startswith('"')
-        connection.execute(f"create table {QUOTED} as select {_values(texts, timed)} from {lines}")
+        connection.execute(f"create table {QUOTED} as select {_values(texts)} from {lines}")
         ((wrong, links, escaped),) = connection.execute(f"select {_checks(texts)} from {QUOTED}").fetchall()
     except (duckdb.OutOfMemoryException, duckdb.InterruptException):
         raise
@@ -75,12 +76,11 @@ def load_lines(connection: DuckDBPyConnection, table: str, parts: Sequence[Path]
     columns += [f"{text.format(c)} as {c}" for c in TEXTS if c != "status"]
     columns.append(f"coalesce({text.format('status')}, 'ok') as status")
     columns += ["links"] if links else []
-    columns += ["started_at"] if timed else []
-    connection.execute(f"create view {table} as select {', '.join(columns)}, rowid as at from {QUOTED}")
+    connection.execute(f"create view {table} as select {', '.join(columns)} from {QUOTED}")
     return True
 
 
-def _values(texts: bool, timed: bool) -> str:
+def _values(texts: bool) -> str:
     """Return what is kept of a line as SQL: ids as numbers if they are such, all else as JSON."""
     kind = "varchar" if texts else "ubigint"
     values = [*IDS] if texts else [f"try_cast({c}::varchar as ubigint) as {c}" for c in IDS]
@@ -90,15 +90,9 @@ def _values(texts: bool, timed: bool) -> str:
     wrong = [f"links is not null and try_cast(links as {link}) is null"]
     if not texts:
         # A number with a point or an exponent is no id, though it can be cast.
-        wrong += [f"{c} is not null and try_cast({c}::varchar as ubigint) is null" for c in ("parent_id",)]
+        wrong.append("parent_id is not null and try_cast(parent_id::varchar as ubigint) is null")
         digits = "(trace_id::varchar || span_id::varchar || coalesce(parent_id::varchar, ''))"
         wrong += [f"contains({digits}, '{mark}')" for mark in ".e"]
-    if timed:
-        # Whole nanoseconds, or text with its zone.
-        text = "json_extract_string(started_at, '$')"
-        time = f"coalesce(try_cast(started_at::varchar as bigint), epoch_ns(try_cast({text} as timestamptz)))"
-        values.append(f"make_timestamp_ns({time}) as started_at")
-        wrong.append(f"started_at is not null and {time} is null")
     values.append(f"coalesce({' or '.join(wrong)}, false) as wrong")
     return ", ".join(values)
 
@@ -106,10 +100,10 @@ def _values(texts: bool, timed: bool) -> str:
 def _checks(texts: bool) -> str:
     """Return as SQL: how many lines are wrong, how many have links, and how many texts have escapes."""
     missing = "trace_id is null or span_id is null or sent is null"
-    quoted = [*TEXTS, *(IDS if texts else ())]
-    unlike = " or ".join(f"not starts_with({column}, '\"')" for column in quoted)
+    texts_in = [*TEXTS, *(IDS if texts else ())]
+    unlike = " or ".join(f"not starts_with({column}, '\"')" for column in texts_in)
     known = ", ".join(f"'\"{status}\"'" for status in STATUSES)
     unnamed = "(name is null or name::varchar = '\"\"') and status::varchar is distinct from '\"dropped\"'"
-    escaped = " or ".join(f"contains({column}, '\\')" for column in quoted)
+    escaped = " or ".join(f"contains({column}, '\\')" for column in texts_in)
     wrong = f"wrong or {missing} or {unnamed} or coalesce({unlike} or status::varchar not in ({known}), false)"
     return f"count(*) filter ({wrong}), count(links), count(*) filter (coalesce({escaped}, false))"

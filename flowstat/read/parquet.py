@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow as pa
@@ -15,35 +16,44 @@ from flowstat.read.mapping import Mapping
 from flowstat.read.notices import Notices
 from flowstat.read.words import shown
 
-__all__ = ["column_names", "is_marked", "lonely", "read_parquet"]
+__all__ = ["Marks", "marks_of", "read_parquet"]
 
 WORDS = ("parent", "name", "key", "sent", "status", "worker")
 
 
-def column_names(part: Path) -> list[str]:
-    """Return the columns of a Parquet file."""
-    names: list[str] = pq.read_schema(part).names
-    return names
+@dataclass(frozen=True)
+class Marks:
+    """What the writer of a trace says of it (see `canonical.MARK`).
+
+    Attributes
+    ----------
+    orphans
+        How many events have a parent that was not recorded.
+    linked
+        Whether events may have links.
+    """
+
+    orphans: int
+    linked: bool
 
 
-def lonely(parts: Sequence[Path]) -> int:
-    """Return how many events of a marked trace have a parent that was not recorded, as its segments say."""
-    said = [(pq.read_metadata(part).metadata or {}).get(LONELY, b"0") for part in parts]
-    return sum(int(number) for number in said if number.isdigit())
-
-
-def is_marked(parts: Sequence[Path]) -> bool:
-    """Whether the segments are all of one trace whose writer vouches for its ids (see `canonical.MARK`)."""
-    rows = 0
+def marks_of(parts: Sequence[Path]) -> Marks | None:
+    """Return what the writer of some segments vouches for; None if they are not, all and alone, one trace of its."""
+    rows = orphans = 0
+    linked = False
     for part in parts:
         try:
             about = pq.read_metadata(part)
         except (pa.ArrowException, OSError):
-            return False
-        if (about.metadata or {}).get(MARK) != str(rows).encode():
-            return False
+            return None
+        said = about.metadata or {}
+        if said.get(MARK) != str(rows).encode():
+            return None
         rows += about.num_rows
-    return True
+        number = said.get(LONELY, b"0")
+        orphans += int(number) if number.isdigit() else 0
+        linked |= "links" in about.schema.to_arrow_schema().names
+    return Marks(orphans, linked)
 
 
 def read_parquet(path: Path, origin: str, mapping: Mapping, notices: Notices) -> Iterator[pa.RecordBatch]:

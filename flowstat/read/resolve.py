@@ -8,6 +8,7 @@ database on disk, so that it takes memory for none of the rows.
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator
+from itertools import chain
 from typing import TYPE_CHECKING, Any, cast
 
 import pyarrow as pa
@@ -17,7 +18,6 @@ from flowstat.read.ancestors import refuse_cycles
 from flowstat.read.canonical import LONELY, links_type, schema
 from flowstat.read.database import database, load
 from flowstat.read.notices import Notices
-from flowstat.read.parquet import lonely
 from flowstat.read.patterns import format_pattern
 
 if TYPE_CHECKING:
@@ -50,11 +50,11 @@ def canonical_batches(
     """
     if file.format == "counts":
         raise TraceError(f"{file.origin} holds counts: the rows that were counted can't be had from it")
-    if file.is_marked:
-        number = lonely(file.parts)
-        if number:
-            notices.note(ORPHANS, file.origin, number)
-        yield from _telling(file.batches(notices), number)
+    marks = file.marks()
+    if marks is not None:
+        if marks.orphans:
+            notices.note(ORPHANS, file.origin, marks.orphans)
+        yield from _telling(file.batches(notices), marks.orphans)
         return
     batches = file.batches(notices)
     first = next(batches, None)
@@ -71,11 +71,6 @@ def _telling(batches: Iterator[pa.RecordBatch], orphans: int) -> Iterator[pa.Rec
     """Let the first batch say how many orphans there are, for a count that won't look at the ids."""
     for k, batch in enumerate(batches):
         yield batch.replace_schema_metadata({LONELY: str(orphans)}) if orphans and not k else batch
-
-
-def _chain(first: pa.RecordBatch, rest: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-    yield first
-    yield from rest
 
 
 def _plain(shape: pa.Schema) -> pa.Schema:
@@ -100,7 +95,7 @@ def _spans(
         ]
         return pa.RecordBatch.from_arrays(columns, schema=shape)
 
-    load(connection, "recorded", _chain(first, rest), shape, whole)
+    load(connection, "recorded", chain([first], rest), shape, whole)
     connection.execute(
         """create table event as select * exclude (choice) from (
             select *, rowid as at, row_number() over (
@@ -155,7 +150,7 @@ def _log(
             [batch.column(batch.schema.names.index(f.name)).cast(f.type) for f in shape], schema=shape
         )
 
-    load(connection, "recorded", _chain(first, rest), shape, plain)
+    load(connection, "recorded", chain([first], rest), shape, plain)
     names = [name for (name,) in _rows(connection, "select distinct name from recorded")]
     _table(connection, "pattern", {"name": names, "sent": [format_pattern([name]) for name in names]})
     result = connection.sql(

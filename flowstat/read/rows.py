@@ -13,7 +13,7 @@ from flowstat.read.canonical import span_schema
 from flowstat.read.cells import Unreadable, codes, combine, ids, parents, pod_service, statuses, translate, words, zeros
 from flowstat.read.columns import Columns
 from flowstat.read.mapping import Mapping
-from flowstat.read.nodes import Template, template_of
+from flowstat.read.node_columns import fields_of, node_template
 from flowstat.read.notices import Notices
 from flowstat.read.times import INSTANT, READABLE, Times
 from flowstat.read.words import shown
@@ -44,9 +44,8 @@ class Rows:
         c = columns
         if c.shape == "log" and c.time is None:
             notices.note("logs without a column of times, taken in their own order (--time names one)", origin)
-        text = mapping.node or ("{service}.{name}" if c.service or c.pod else None)
-        self._template = template_of(text)
-        self._fields = self._fields_of(self._template, names)
+        self._template = node_template(c, mapping)
+        self._fields = fields_of(c, self._template, names, origin)
         few = [c.case, c.activity or c.name, *self._fields.values(), c.status, c.worker, c.key, c.sent]
         self.words = tuple(dict.fromkeys(name for name in few if name))
         many = [c.time, c.trace, c.span, c.parent, c.started, c.ended, c.duration, c.sent_at]
@@ -144,30 +143,6 @@ class Rows:
             fields = dict(zip(self._fields, (value or "" for value in values), strict=True))
             known = self._nodes[values] = self._template.name(fields) if self._template else ""
         return known or None
-
-    def _fields_of(self, template: Template | None, names: Sequence[str]) -> dict[str, str]:
-        """Return the column of each field of the template; without one, of the name."""
-        c = self.columns
-        if template is None:
-            name = c.activity or c.name
-            assert name is not None
-            return {"name": name}
-        known = {"service": c.service or (c.worker if c.pod else None), "name": c.activity or c.name}
-        known |= {"worker": c.worker, "key": c.key, "status": c.status}
-        found: dict[str, str] = {}
-        for field in template.fields:
-            column = known.get(field) or (field if field in names else None)
-            if column is None:
-                some = ", ".join(repr(shown(name)) for name in names[:20]) + (", ..." if len(names) > 20 else "")
-                raise TraceError(
-                    f"{self.origin} has no column {shown(repr(field))}, a field of the template of nodes; it has {some}"
-                )
-            if names.count(column) > 1:
-                raise TraceError(
-                    f"{self.origin}: the column {shown(repr(column))} is there {names.count(column)} times"
-                )
-            found[field] = column
-        return found
 
     def _convert(self, name: str, column: pa.Array, convert: Callable[[pa.Array], pa.Array]) -> pa.Array:
         try:

@@ -1,25 +1,21 @@
-"""What the writers of spans share: a draft that becomes the file when all is written, and ids in hex digits."""
+"""What the writers of spans share: ids in hex digits."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 import pyarrow as pa
 
-from flowstat.errors import OutputError
+from flowstat.read.drafts import DraftWriter
 from flowstat.read.own_spans import Ids, rows_of
 from flowstat.read.span_rows import SpanRow
 
 __all__ = ["SpanWriter"]
 
 
-class SpanWriter:
-    """Takes canonical batches; nothing is at `path` before the writer closes, or if the block that it serves fails.
+class SpanWriter(DraftWriter):
+    """Takes canonical batches, and relabels their ids in hex digits.
 
     Raises
     ------
@@ -28,25 +24,24 @@ class SpanWriter:
     """
 
     def __init__(self, path: Path) -> None:
-        self.path = path
+        super().__init__(path)
         self.traces, self.spans = Ids(32), Ids(16)
-        self._draft = path.with_name(f".{path.name}.draft")
-        with self._writing():
-            self.file = self._draft.open("wb")
+        with self.writing():
+            self.file = self.draft.open("wb")
 
     def write(self, batch: pa.RecordBatch) -> None:
         """Take rows in the canonical schema, perhaps with a column `links`."""
-        with self._writing():
+        with self.writing():
             self.take([self._relabelled(row) for row in rows_of(batch)])
 
     def close(self) -> None:
         """Finish the file; one without any rows can be read too."""
         if self.file.closed:
             return
-        with self._writing():
+        with self.writing():
             self.finish()
             self.file.close()
-            os.replace(self._draft, self.path)
+            self.settle()
 
     def take(self, rows: list[SpanRow]) -> None:
         """Write rows, or keep them; their ids are hex digits."""
@@ -54,17 +49,6 @@ class SpanWriter:
 
     def finish(self) -> None:
         """Write what is still to be written."""
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if kind is None:
-            self.close()
-        else:
-            self._discard()
 
     def _relabelled(self, row: SpanRow) -> SpanRow:
         return row._replace(
@@ -77,19 +61,8 @@ class SpanWriter:
             ),
         )
 
-    def _discard(self) -> None:
+    def discard(self) -> None:
+        """Remove the draft."""
         with suppress(OSError, AttributeError):
             self.file.close()
-        with suppress(OSError):
-            self._draft.unlink()
-
-    @contextmanager
-    def _writing(self) -> Iterator[None]:
-        try:
-            yield
-        except OSError as error:
-            self._discard()
-            raise OutputError(f"can't write the trace {self.path}: {error.strerror or error}") from error
-        except OutputError:
-            self._discard()
-            raise
+        super().discard()

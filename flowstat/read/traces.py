@@ -21,7 +21,7 @@ from flowstat.read.canonical import schema
 from flowstat.read.formats import SUFFIXES, recognise
 from flowstat.read.mapping import Mapping, duration
 from flowstat.read.notices import Notices
-from flowstat.read.parquet import column_names, is_marked
+from flowstat.read.parquet import Marks, marks_of
 from flowstat.read.words import shown
 
 if TYPE_CHECKING:
@@ -84,12 +84,11 @@ class TraceFile:
     @property
     def is_marked(self) -> bool:
         """Whether its writer vouches for its ids: see `flowstat.read.canonical.MARK`."""
-        return self.format == "parquet" and is_marked(self.parts)
+        return self.marks() is not None
 
-    @property
-    def is_scannable(self) -> bool:
-        """Whether nothing has to be known of its rows but their codes: it is marked, and has no links."""
-        return self.is_marked and not any("links" in column_names(part) for part in self.parts)
+    def marks(self) -> Marks | None:
+        """Return what its writer vouches for, if anything."""
+        return marks_of(self.parts) if self.format == "parquet" else None
 
     def batches(self, notices: Notices | None = None) -> Iterator[pa.RecordBatch]:
         """Read the rows in order, in the canonical schema, that of spans, or as a log's case, activity and time.

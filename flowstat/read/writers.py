@@ -24,6 +24,8 @@ SUFFIXES = {
 def open_trace_writer(path: str | Path, format: str | None = None, *, overwrite: bool = False) -> TraceWriter:
     """Open a trace for writing canonical batches to, in the format given or that its name says.
 
+    It is written whole or not at all: when the block that the writer serves fails, nothing of it stays.
+
     Parameters
     ----------
     format
@@ -39,7 +41,7 @@ def open_trace_writer(path: str | Path, format: str | None = None, *, overwrite:
         named = [suffix for suffix in SUFFIXES if path.name.lower().endswith(suffix)]
         format = SUFFIXES[max(named, key=len)] if named else "parquet"
     if format in ("parquet", "jsonl"):
-        return open_writer(path, format, overwrite=overwrite)  # type: ignore[arg-type]
+        return open_writer(path, format, overwrite=overwrite, whole=True)  # type: ignore[arg-type]
     if path.exists():
         if not overwrite:
             raise OutputError(f"{path} is there already: choose another name, or --overwrite")

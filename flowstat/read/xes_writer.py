@@ -9,21 +9,18 @@ arrow took is an event named `(dropped)`.
 from __future__ import annotations
 
 import gzip
-import os
 import re
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final
 
 import numpy as np
 import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from flowstat.errors import OutputError
 from flowstat.read.canonical import COLUMNS
+from flowstat.read.drafts import DraftWriter
 
 __all__ = ["DROPPED", "LINKS", "MARK", "NAME", "PREFIX", "TIME", "XesWriter", "decode", "encode"]
 
@@ -83,7 +80,7 @@ def decode(text: str) -> str:
     return _escape.sub(lambda found: chr(int(found[1], 16)), text)
 
 
-class XesWriter:
+class XesWriter(DraftWriter):
     """Writes canonical batches as XES; packed with gzip if the name ends with `.gz`.
 
     A run's events need not come together, so rows are held in memory, and written on closing. When the block that it
@@ -94,14 +91,8 @@ class XesWriter:
     """
 
     def __init__(self, path: Path) -> None:
-        self.path = path
+        super().__init__(path)
         self._batches: list[pa.RecordBatch] = []
-        self._draft = path.with_name(f".{path.name}.draft")
-        try:
-            with self._draft.open("wb"):
-                pass
-        except OSError as error:
-            raise self._failure(error) from None
 
     def write(self, batch: pa.RecordBatch) -> None:
         """Take rows in the canonical schema, perhaps with a column `links`."""
@@ -115,36 +106,15 @@ class XesWriter:
         OutputError
             If the place can't be written.
         """
-        try:
+        with self.writing():
             packed = self.path.name.endswith(".gz")
-            with gzip.open(self._draft, "wb", 6) if packed else self._draft.open("wb") as file:
+            with gzip.open(self.draft, "wb", 6) if packed else self.draft.open("wb") as file:
                 file.write(_HEAD.encode())
                 for trace, rows in self._runs():
                     file.write(_trace(trace, rows).encode())
                 file.write(b"</log>\n")
-            os.replace(self._draft, self.path)
-        except OSError as error:
-            self._discard()
-            raise self._failure(error) from error
+            self.settle()
         self._batches.clear()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if kind is None:
-            self.close()
-        else:
-            self._discard()
-
-    def _discard(self) -> None:
-        with suppress(OSError):
-            self._draft.unlink()
-
-    def _failure(self, error: OSError) -> OutputError:
-        return OutputError(f"can't write the trace {self.path}: {error.strerror or error}")
 
     def _runs(self) -> Iterator[tuple[str, list[dict[str, Any]]]]:
         """Yield the runs, in the order of their first rows, each with its events in the order of time."""
