@@ -23,7 +23,9 @@ SHARED = Path(__file__).parents[2] / "shared"
 
 
 @pytest.fixture
-def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
+def run_flowstat(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., tuple[int, str, str]]:
     """Run the command line in this process: returns its exit code, standard output and standard error."""
     from flowstat.cli import main
 

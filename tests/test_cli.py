@@ -26,8 +26,8 @@ def place(tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def cli(place, command):
-    return command
+def cli(place, run_flowstat):
+    return run_flowstat
 
 
 @pytest.fixture

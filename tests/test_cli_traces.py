@@ -20,13 +20,13 @@ ROWS = [
 
 
 @pytest.fixture
-def cli(tmp_path, monkeypatch, command):
+def cli(tmp_path, monkeypatch, run_flowstat):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "log.csv").write_text(LOG)
     (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in ROWS))
     (tmp_path / "app.graph").write_text("a -> b; a -> c;")
 
-    return command
+    return run_flowstat
 
 
 def test_traces_says_what_is_there_and_what_is_odd(cli):
