@@ -9,15 +9,13 @@ from flowstat.estimate.counts import Counts
 from flowstat.estimate.embedded import note_retries
 from flowstat.estimate.stated import count_stated
 from flowstat.read.database import database
-from flowstat.read.lines import QUOTED, load_lines
+from flowstat.read.lines import load_lines, view_lines
 from flowstat.read.notices import Notices
 
 if TYPE_CHECKING:
     from flowstat.read.traces import TraceFile
 
 __all__ = ["count_lines"]
-
-TABLE = "lines_in_words"
 
 
 def count_lines(file: TraceFile, memory: int | None = None) -> Counts | None:
@@ -37,17 +35,16 @@ def count_lines(file: TraceFile, memory: int | None = None) -> Counts | None:
     """
     notices = Notices()
     with database(memory) as connection:
-        if not load_lines(connection, TABLE, file.parts):
+        said = load_lines(connection, "ids", file.parts)
+        if said is None:
             return None
-        columns = {name: kind for name, kind, *_ in connection.execute(f"describe {TABLE}").fetchall()}
-        unsaid = connection.execute(f"select 1 from {TABLE} where status = 'dropped' and parent is null limit 1")
-        if "links" in columns or unsaid.fetchall():
-            return None
-        counts = count_stated(connection, QUOTED, file.origin, notices, quoted=True)
+        counts = count_stated(connection, "ids", file.origin, notices, said)
         if counts is None:
             return None
         if counts.errors:
-            ids = "uint64" if columns["trace_id"] == "UBIGINT" else "string"
+            ((kind,),) = connection.execute("select typeof(trace_id) from ids limit 1").fetchall()
+            view_lines(connection, "words", file.parts, kind)
+            ids = "uint64" if kind == "UBIGINT" else "string"
             types = dict.fromkeys(("trace_id", "span_id", "parent_id"), ids) | {"name": "string", "status": "string"}
-            note_retries(connection, TABLE, types, notices)
+            note_retries(connection, "words", types, notices)
         return replace(counts, files=file.origins, problems=notices.problems)

@@ -12,13 +12,14 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from flowstat.errors import TraceError
-from flowstat.read.canonical import STATUSES
+from flowstat.read.canonical import STARTS, STATUSES
 from flowstat.read.words import shown
 
 __all__ = ["Scanned", "scan_segments"]
@@ -99,19 +100,30 @@ def _scan(part: Path) -> Scanned:
     pairs = _Pairs(found.events)
     try:
         with pq.ParquetFile(part, read_dictionary=list(WORDS)) as file:
+            starts = _starts(file.metadata.metadata or {})
             for group in range(file.num_row_groups):
-                columns = _needed(file, group)
+                columns = _needed(file, group, starts is not None)
                 for batch in file.iter_batches(ROWS, row_groups=[group], columns=columns, use_threads=False):
-                    _add(found, pairs, batch, part)
+                    _add(found, pairs, batch, part, starts is None)
     except (pa.ArrowException, OSError) as error:
         first = shown(str(error).split("\n", 1)[0], 200)
         raise TraceError(f"{part} can't be read as Parquet (truncated or damaged?): {first}") from None
     pairs.flush()
+    found.starts.update(starts or {})
     return found
 
 
-def _needed(file: pq.ParquetFile, group: int) -> list[str]:
-    """Return the columns of a row group that its statistics don't answer for."""
+def _starts(metadata: dict[bytes, bytes]) -> dict[str, int] | None:
+    """Return where runs start, if the writer says so."""
+    try:
+        found = msgspec.json.decode(metadata.get(STARTS, b"null"), type=dict[str, int] | None)
+    except msgspec.DecodeError:
+        return None
+    return found
+
+
+def _needed(file: pq.ParquetFile, group: int, told: bool) -> list[str]:
+    """Return the columns of a row group that its statistics don't answer for, nor the writer (where runs start)."""
     about = file.metadata.row_group(group)
     facts = {}
     for k in range(about.num_columns):
@@ -122,6 +134,10 @@ def _needed(file: pq.ParquetFile, group: int) -> list[str]:
     status = facts.get("status")
     if status is not None and status.has_min_max and status.null_count == 0 and status.min == status.max == "ok":
         columns.remove("status")
+        if told:
+            columns.remove("parent")
+    if told:
+        return columns
     parents, ids = (
         facts[column].null_count if column in facts and facts[column].has_null_count else None
         for column in ("parent", "parent_id")
@@ -166,9 +182,10 @@ class _Pairs:
             self.into[names[at], sents[pattern]] += n
 
 
-def _add(found: Scanned, pairs: _Pairs, batch: pa.RecordBatch, part: Path) -> None:
+def _add(found: Scanned, pairs: _Pairs, batch: pa.RecordBatch, part: Path, rooted: bool) -> None:
+    """Add a batch; who is a root is looked at if asked."""
     columns = dict(zip(batch.schema.names, batch.columns, strict=True))
-    name, sent, parent = columns["name"], columns["sent"], columns["parent"]
+    name, sent = columns["name"], columns["sent"]
     first = found.rows + 1
     found.rows += len(batch)
     names, name_codes = _codes(name)
@@ -187,17 +204,16 @@ def _add(found: Scanned, pairs: _Pairs, batch: pa.RecordBatch, part: Path) -> No
             dropped = state.get("dropped", nobody)
             found.errors.update(_tally(names, name_codes[state.get("error", nobody)]))
             found.pending.update(_tally(names, name_codes[state.get("pending", nobody)]))
-            found.dropped.update(_tally(*_codes(parent), dropped))
+            found.dropped.update(_tally(*_codes(columns["parent"]), dropped))
             named = dropped if named is None else named | dropped
     if named is not None and name.null_count and not named.all():
         raise TraceError(f"{part}: row {first + int(named.argmin())} has no name: which node handled it?")
     if "" in names and (name_codes == names.index("")).any():
         row = first + int(np.argmax(name_codes == names.index("")))
         raise TraceError(f"{part}: row {row} has an empty name: which node handled it?")
-    root = _nulls(parent)
-    if "parent_id" in columns:
-        root = _nulls(columns["parent_id"])
-    found.starts.update(_tally(names, name_codes[root if handled is None else root & handled]))
+    if rooted:
+        root = _nulls(columns.get("parent_id", columns["parent"]))
+        found.starts.update(_tally(names, name_codes[root if handled is None else root & handled]))
     if handled is not None:
         name_codes, sent_codes = name_codes[handled], sent_codes[handled]
     wide = len(names) * len(sent.dictionary) >= 2**31

@@ -20,10 +20,13 @@ from flowstat.estimate.places import Places
 
 __all__ = ["Follows", "OutOfOrder", "follow"]
 
-ROWS = 1 << 20
-"""Rows sorted together; a batch that is larger is cut, smaller ones are joined."""
+WORDS = 1 << 19
+"""Rows whose words are looked up together: smaller batches are joined."""
 
-AHEAD = 3
+ROWS = 1 << 18
+"""Rows sorted together: few enough to stay in the processor's cache."""
+
+AHEAD = 8
 
 UNKNOWN = np.iinfo(np.int64).max
 """The time of an event whose time is unknown: it sorts last."""
@@ -46,9 +49,9 @@ class Follows:
 
 
 class _Block(NamedTuple):
-    """Some events put in the order of (case, file); cases are those that have events in it."""
+    """Some events put in the order of (case, file), as numbers; cases are those that have events in it."""
 
-    cases: pa.Array
+    cases: np.ndarray
     first: np.ndarray
     first_time: np.ndarray
     last: np.ndarray
@@ -57,7 +60,8 @@ class _Block(NamedTuple):
     """Whether the case has one event here."""
     pairs: np.ndarray
     numbers: np.ndarray
-    activities: list[str]
+    width: int
+    """A pair is the first activity times this, plus the second."""
     latest: int
     """The latest time that is known."""
 
@@ -86,9 +90,10 @@ def follow(batches: Iterable[pa.RecordBatch], cut: int | None = None) -> Follows
     with ThreadPoolExecutor(1) as pool:
         waiting: list[Future[_Block]] = []
         for block in _blocks(batches):
-            waiting.append(pool.submit(_order, block))
-            if len(waiting) == AHEAD:
-                state.add(waiting.pop(0).result())
+            for columns in state.numbered(block):
+                waiting.append(pool.submit(_order, *columns))
+                if len(waiting) == AHEAD:
+                    state.add(waiting.pop(0).result())
         for future in waiting:
             state.add(future.result())
     return state.result(cut)
@@ -98,40 +103,38 @@ def _blocks(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.Table]:
     held: list[pa.RecordBatch] = []
     rows = 0
     for batch in batches:
-        for start in range(0, len(batch), ROWS):
-            piece = batch.slice(start, ROWS)
-            held.append(piece)
-            rows += len(piece)
-            if rows >= ROWS:
-                yield pa.Table.from_batches(held)
-                held, rows = [], 0
+        held.append(batch)
+        rows += len(batch)
+        if rows >= WORDS:
+            yield pa.Table.from_batches(held)
+            held, rows = [], 0
     if rows:
         yield pa.Table.from_batches(held)
 
 
-def _order(block: pa.Table) -> _Block:
-    case, name = (_encoded(block[column]) for column in ("trace_id", "name"))
-    activities = name.dictionary.to_pylist()
-    codes, acts = case.indices.to_numpy(), name.indices.to_numpy()
-    times = block["started_at"].combine_chunks().cast(pa.int64()).fill_null(UNKNOWN).to_numpy()
-    order = _stable_order(codes, len(case.dictionary))
-    codes, acts, times = codes[order], acts[order], times[order]
-    same = codes[1:] == codes[:-1]
-    if (same & (times[1:] < times[:-1])).any():
-        raise OutOfOrder
-    pair = acts[:-1].astype(np.int64) * len(activities) + acts[1:]
-    begins, ends = np.r_[True, ~same], np.r_[~same, True]
-    pairs, numbers = _numbers(pair[same], len(activities) ** 2)
+def _order(cases: np.ndarray, acts: np.ndarray, times: np.ndarray, width: int) -> _Block:
+    # Sorting case and place as one number keeps the order of the file within a case.
+    both = cases << 32 | np.arange(len(cases))
+    both.sort()
+    cases, order = both >> 32, both & 0xFFFFFFFF
+    acts = acts[order]
+    same = cases[1:] == cases[:-1]
+    if (times[1:] < times[:-1]).any():
+        sorted_times = times[order]
+        if (same & (sorted_times[1:] < sorted_times[:-1])).any():
+            raise OutOfOrder
+    begins, ends = np.flatnonzero(np.r_[True, ~same]), np.flatnonzero(np.r_[~same, True])
+    pairs, numbers = _numbers((acts[:-1] * width + acts[1:])[same], width * width)
     return _Block(
-        case.dictionary.take(pa.array(codes[begins])),
+        cases[begins],
         acts[begins],
-        times[begins],
+        times[order[begins]],
         acts[ends],
-        times[ends],
-        np.flatnonzero(begins) == np.flatnonzero(ends),
+        times[order[ends]],
+        begins == ends,
         pairs,
         numbers,
-        activities,
+        width,
         int(times.max(initial=-UNKNOWN, where=times != UNKNOWN)),
     )
 
@@ -139,17 +142,10 @@ def _order(block: pa.Table) -> _Block:
 def _encoded(column: pa.ChunkedArray) -> pa.DictionaryArray:
     if not pa.types.is_dictionary(column.type):
         column = column.dictionary_encode()
+    if column.num_chunks == 1:
+        return column.chunk(0)
     whole = column.unify_dictionaries().combine_chunks()
     return whole.chunk(0) if isinstance(whole, pa.ChunkedArray) else whole
-
-
-def _stable_order(codes: np.ndarray, width: int) -> np.ndarray:
-    """Sort codes, ties in place: numpy sorts 16-bit integers by radix, so larger ones go in two halves."""
-    if width <= 1 << 16:
-        return np.argsort(codes.astype(np.uint16), kind="stable")
-    low = np.argsort((codes & 0xFFFF).astype(np.uint16), kind="stable")
-    high = (codes >> 16).astype(np.uint16)[low]
-    return low[np.argsort(high, kind="stable")]
 
 
 def _numbers(codes: np.ndarray, width: int) -> tuple[np.ndarray, np.ndarray]:
@@ -168,33 +164,41 @@ class _State:
         self.cases = Places()
         self.names: dict[str, int] = {}
         self.last = np.zeros(0, np.int32)
+        """The last activity of each case, -1 before its first event."""
         self.last_time = np.zeros(0, np.int64)
         self.single = np.zeros(0, bool)
         self.pairs: Counter[tuple[int, int]] = Counter()
         self.starts: Counter[int] = Counter()
         self.latest = -UNKNOWN
 
+    def numbered(self, block: pa.Table) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray, int]]:
+        """Yield cases, activities and times as numbers, some rows at a time, with the number of activities so far."""
+        case, name = (_encoded(block[column]) for column in ("trace_id", "name"))
+        numbers = self.cases.find(case.dictionary)
+        acts = np.array(
+            [self.names.setdefault(word, len(self.names)) for word in name.dictionary.to_pylist()], np.int64
+        )
+        times = block["started_at"].combine_chunks().cast(pa.int64()).fill_null(UNKNOWN).to_numpy()
+        self._grow(len(self.cases))
+        for start in range(0, len(times), ROWS):
+            rows = slice(start, start + ROWS)
+            cases = numbers[case.indices.to_numpy()[rows]]
+            yield cases, acts[name.indices.to_numpy()[rows]], times[rows], len(self.names)
+
     def add(self, block: _Block) -> None:
         """Join a block to what came before it."""
-        activity = np.array([self.names.setdefault(a, len(self.names)) for a in block.activities], np.int64)
-        width = len(block.activities)
-        for code, n in zip(block.pairs.tolist(), block.numbers.tolist(), strict=True):
-            self.pairs[int(activity[code // width]), int(activity[code % width])] += n
-        at, fresh = self.cases.find(block.cases)
-        self._grow(len(self.cases))
-        first, last = activity[block.first], activity[block.last]
-        old = ~fresh
-        here = at[old]
-        if (block.first_time[old] < self.last_time[here]).any():
+        before = self.last[block.cases].astype(np.int64)
+        old = before >= 0
+        if (block.first_time < self.last_time[block.cases])[old].any():
             raise OutOfOrder
-        joined, numbers = np.unique(self.last[here].astype(np.int64) * 2**32 + first[old], return_counts=True)
-        for code, n in zip(joined.tolist(), numbers.tolist(), strict=True):
-            self.pairs[code >> 32, code & 0xFFFFFFFF] += n
-        started, numbers = np.unique(first[fresh], return_counts=True)
-        self.starts.update(dict(zip(started.tolist(), numbers.tolist(), strict=True)))
-        self.single[at] = fresh & block.single
-        self.last[at] = last
-        self.last_time[at] = block.last_time
+        joined = _numbers((before * block.width + block.first)[old], block.width**2)
+        for codes, numbers in ((block.pairs, block.numbers), joined):
+            for code, n in zip(codes.tolist(), numbers.tolist(), strict=True):
+                self.pairs[divmod(code, block.width)] += n
+        self.starts.update(_tally(block.first[~old]))
+        self.single[block.cases] = ~old & block.single
+        self.last[block.cases] = block.last
+        self.last_time[block.cases] = block.last_time
         self.latest = max(self.latest, block.latest)
 
     def _grow(self, wanted: int) -> None:
@@ -202,16 +206,17 @@ class _State:
             size = max(wanted, 3 * len(self.last) // 2)
             for name in ("last", "last_time", "single"):
                 old = getattr(self, name)
-                new = np.zeros(size, old.dtype)
+                new = np.full(size, -1, old.dtype)
                 new[: len(old)] = old
                 setattr(self, name, new)
 
     def result(self, cut: int | None) -> Follows:
         """Return the numbers, each under its words."""
         words = list(self.names)
-        n = len(self.cases)
-        last, time, single = self.last[:n], self.last_time[:n], self.single[:n]
-        late = np.zeros(n, bool)
+        # A word that is in a dictionary but in no row is no case.
+        seen = self.last >= 0
+        last, time, single = self.last[seen], self.last_time[seen], self.single[seen]
+        late = np.zeros(len(last), bool)
         if cut is not None:
             # A case that ends in events of unknown time is not known to be late.
             late = (time != UNKNOWN) & (time > self.latest - cut)

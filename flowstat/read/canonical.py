@@ -27,6 +27,7 @@ __all__ = [
     "LONELY",
     "MARK",
     "REQUIRED",
+    "STARTS",
     "STATUSES",
     "TraceFormat",
     "TraceWriter",
@@ -49,7 +50,10 @@ REQUIRED = ("trace_id", "span_id", "parent_id", "parent", "name", "sent")
 
 MARK = b"flowstat.after"
 """Metadata of a segment whose ids are right: unique, parents in the same trace; its value says how many rows
-come in the segments before it, so that a segment that is missing or a stranger shows."""
+come in the segments before it and how many it has, so that one that is missing, a stranger or changed shows."""
+
+STARTS = b"flowstat.starts"
+"""Metadata of such a segment: how many of its runs start at each node, as JSON."""
 
 LONELY = b"flowstat.orphans"
 """Metadata of a batch or segment: how many events of its trace have a parent that was not recorded."""
@@ -203,7 +207,8 @@ class _ParquetWriter(_Writer):
         words = [f.name for f in batch.schema if pa.types.is_dictionary(f.type)]
         steady = [f.name for f in batch.schema if pa.types.is_integer(f.type) or pa.types.is_timestamp(f.type)]
         lonely = (batch.schema.metadata or {}).get(LONELY)
-        about = {MARK: str(self.rows)} | ({LONELY: lonely} if lonely else {})
+        about = {MARK: f"{self.rows} {len(batch)}", STARTS: orjson.dumps(_starts(batch))}
+        about |= {LONELY: lonely} if lonely else {}
         table = pa.Table.from_batches([batch]).replace_schema_metadata(about)
         with self.writing():
             try:
@@ -229,6 +234,18 @@ class _ParquetWriter(_Writer):
 
     def remove(self) -> None:
         shutil.rmtree(self.path, ignore_errors=True)
+
+
+def _starts(batch: pa.RecordBatch) -> dict[str, int]:
+    """Return how many runs start at each node: rows without a parent that were handled."""
+    columns = dict(zip(batch.schema.names, batch.columns, strict=True))
+    root = pc.is_null(columns["parent_id"])
+    status = columns["status"]
+    handled = pc.is_in(status.dictionary, pa.array(["ok", "error"]))
+    if not pc.all(handled).as_py():
+        root = pc.and_(root, handled.take(status.indices))
+    found = pc.value_counts(columns["name"].filter(root))
+    return {row["values"]: row["counts"] for row in found.to_pylist() if row["values"] is not None}
 
 
 class _JsonLinesWriter(_Writer):

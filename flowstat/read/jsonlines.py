@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -9,19 +10,25 @@ from typing import Any
 import orjson
 import pyarrow as pa
 
+from flowstat.errors import TraceError
 from flowstat.read.canonical import STATUSES, TIMES, links_type, schema
 from flowstat.read.mapping import Mapping
 from flowstat.read.notices import Notices
 from flowstat.read.opening import open_unpacked
+from flowstat.read.patterns import parse_pattern
 from flowstat.read.words import shown
 
-__all__ = ["CUT_OFF", "read_json_lines"]
+__all__ = ["CUT_OFF", "UNREADABLE", "read_json_lines"]
 
 BATCH = 65_536
 BOM = b"\xef\xbb\xbf"
 IDS = ("trace_id", "span_id", "parent_id")
 REQUIRED = ("trace_id", "span_id", "sent")
 CUT_OFF = "lines cut off, left out"
+UNREADABLE = "times that can't be read, taken as unknown"
+
+# A text as it is; or a comma too many, or a number that is none.
+_loose = re.compile(rb'("(?:[^"\\]|\\.)*+")|,(?=\s*[}\]])|-?\b(?i:nan|inf(?:inity)?)\b')
 
 Line = tuple[int, dict[str, Any]]
 
@@ -29,9 +36,9 @@ Line = tuple[int, dict[str, Any]]
 def read_json_lines(path: Path, origin: str, mapping: Mapping, notices: Notices) -> Iterator[pa.RecordBatch]:
     """Read a JSON Lines trace in canonical batches, with the column `links` where a batch has any.
 
-    A last line without its line end that is no JSON is what a killed run leaves: it is left out and
-    reported. Times are ISO 8601 texts or integer nanoseconds since 1970. The first good line says whether
-    ids are numbers or texts.
+    A last line without its line end that is no JSON is what a killed run leaves: it is left out and reported. Times
+    are ISO 8601 texts or integer nanoseconds since 1970; one that can't be read is unknown, and noted. The first
+    good line says whether ids are numbers or texts. A file of no lines is a trace without rows.
 
     Raises
     ------
@@ -40,6 +47,7 @@ def read_json_lines(path: Path, origin: str, mapping: Mapping, notices: Notices)
     """
     held: list[Line] = []
     ids: type | None = None
+    patterns: set[str] = set()
     number = 0
     try:
         with open_unpacked(path, origin, notices) as file:
@@ -49,14 +57,14 @@ def read_json_lines(path: Path, origin: str, mapping: Mapping, notices: Notices)
                 if line.isspace():
                     continue
                 try:
-                    row = orjson.loads(line)
+                    row = _row(line)
                 except orjson.JSONDecodeError as error:
                     if not line.endswith(b"\n"):
                         notices.note(CUT_OFF, f"{origin}:{number}: the last line is cut off and was left out")
                         break
                     notices.bad(f"{origin}:{number}", f"not JSON: {error}")
                     continue
-                wrong = _mistake(row, ids)
+                wrong = _mistake(row, ids, patterns)
                 if wrong:
                     notices.bad(f"{origin}:{number}", wrong)
                     continue
@@ -72,8 +80,24 @@ def read_json_lines(path: Path, origin: str, mapping: Mapping, notices: Notices)
         yield from _batches(held, origin, notices)
 
 
-def _mistake(row: Any, ids: type | None) -> str | None:
-    """Return what is wrong with a row, if anything."""
+def _row(line: bytes) -> Any:
+    """Read a line of JSON; one with commas too many, or NaN and Infinity as nulls, as Python and pandas write them.
+
+    Raises
+    ------
+    orjson.JSONDecodeError
+        If it is none.
+    """
+    try:
+        return orjson.loads(line)
+    except orjson.JSONDecodeError:
+        if not _loose.search(line):
+            raise
+    return orjson.loads(_loose.sub(lambda found: found[1] or (b"" if found[0] == b"," else b"null"), line))
+
+
+def _mistake(row: Any, ids: type | None, patterns: set[str]) -> str | None:
+    """Return what is wrong with a row, if anything; `patterns` are the send patterns that were checked already."""
     if not isinstance(row, dict):
         return "a line is one JSON object with the columns of a trace"
     for column in REQUIRED:
@@ -88,14 +112,17 @@ def _mistake(row: Any, ids: type | None) -> str | None:
         value = row.get(column)
         if value is not None and type(value) is not str:
             return f"{column!r} is {shown(repr(value))}, not text"
+    if row["sent"] not in patterns:
+        try:
+            parse_pattern(row["sent"])
+        except TraceError as error:
+            return f"'sent' is {error}"
+        patterns.add(row["sent"])
     status = "ok" if row.get("status") is None else row["status"]
     if status not in STATUSES:
         return f"'status' is {shown(repr(status))}: it is one of {', '.join(STATUSES)}"
     if not row.get("name") and status != "dropped":
         return "'name' is missing: which node handled it?"
-    for column in TIMES:
-        if type(row.get(column)) not in (int, str, type(None)):
-            return f"{column!r} is {shown(repr(row[column]))}: a time is ISO 8601 text or whole nanoseconds"
     return _wrong_links(row.get("links"), kind)
 
 
@@ -121,9 +148,6 @@ def _wrong_links(links: Any, kind: type) -> str | None:
 
 
 def _batches(lines: list[Line], origin: str, notices: Notices) -> Iterator[pa.RecordBatch]:
-    lines = _timed(lines, origin, notices)
-    if not lines:
-        return
     rows = [row for _, row in lines]
     want = schema(pa.string() if isinstance(rows[0]["trace_id"], str) else pa.uint64())
     columns = []
@@ -133,7 +157,7 @@ def _batches(lines: list[Line], origin: str, notices: Notices) -> Iterator[pa.Re
         else:
             values = [row.get(field.name) for row in rows]
         if field.name in TIMES:
-            columns.append(_times(values, field.type))
+            columns.append(_times(lines, field.name, field.type, origin, notices))
         elif pa.types.is_dictionary(field.type):
             columns.append(pa.array(values, pa.string()).dictionary_encode().cast(field.type))
         else:
@@ -146,30 +170,31 @@ def _batches(lines: list[Line], origin: str, notices: Notices) -> Iterator[pa.Re
     yield pa.RecordBatch.from_arrays(columns, schema=pa.schema(fields))
 
 
-def _timed(lines: list[Line], origin: str, notices: Notices) -> list[Line]:
-    """Return the lines whose times can be read; the others are bad records."""
-    kind = schema().field("sent_at").type
-    bad: set[int] = set()
-    for column in TIMES:
-        try:
-            _times([row.get(column) for _, row in lines], kind)
-        except (pa.ArrowInvalid, OverflowError):
-            for number, row in lines:
-                try:
-                    _times([row.get(column)], kind)
-                except (pa.ArrowInvalid, OverflowError):
-                    if number not in bad:
-                        value = shown(repr(row[column]))
-                        notices.bad(
-                            f"{origin}:{number}", f"{column!r} is {value}: a time is ISO 8601 text with its zone"
-                        )
-                    bad.add(number)
-    return [line for line in lines if line[0] not in bad] if bad else lines
+def _times(lines: list[Line], column: str, kind: pa.DataType, origin: str, notices: Notices) -> pa.Array:
+    """Return the times of a column; one that can't be read is unknown, and noted: no count depends on it."""
+    values = [row.get(column) for _, row in lines]
+    try:
+        if all(type(v) in (str, type(None)) for v in values):
+            return pa.array(values, pa.string()).cast(kind)
+        if all(type(v) in (int, type(None)) for v in values):
+            return pa.array(values, pa.int64()).cast(kind)
+    except (pa.ArrowInvalid, OverflowError):
+        pass
+    times = []
+    for (number, _), value in zip(lines, values, strict=True):
+        time = _time(value, kind)
+        times.append(time)
+        if time is None and value is not None:
+            what = f"{column!r} is {shown(repr(value))}: a time is ISO 8601 text with its zone, or whole nanoseconds"
+            notices.note(UNREADABLE, f"{origin}:{number}: {what}")
+    return pa.array(times, kind)
 
 
-def _times(values: list[Any], kind: pa.DataType) -> pa.Array:
-    if any(isinstance(v, str) for v in values):
-        if any(isinstance(v, int) for v in values):
-            return pa.concat_arrays([_times([v], kind) for v in values])
-        return pa.array(values, pa.string()).cast(kind)
-    return pa.array(values, pa.int64()).cast(kind)
+def _time(value: Any, kind: pa.DataType) -> pa.Scalar | None:
+    texts = {str: pa.string(), int: pa.int64()}
+    if type(value) not in texts:
+        return None
+    try:
+        return pa.array([value], texts[type(value)]).cast(kind)[0]
+    except (pa.ArrowInvalid, OverflowError):
+        return None

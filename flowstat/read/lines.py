@@ -1,109 +1,124 @@
 """JSON Lines traces taken into a database at the speed of its own reader, where every line is right.
 
-DuckDB reads lines on all cores, some ten times as fast as Python; but it is lenient with types and can't say
-which line is wrong. So each value is taken as JSON text and checked, and where anything is odd nothing is taken: then
+DuckDB reads lines on all cores, some ten times as fast as Python; but it is lenient with types and says little of what
+is wrong. So each value is taken as JSON text and checked, and where anything is odd nothing is taken: then
 `flowstat.read.jsonlines` reads the file line by line, and says what is wrong.
+
+The file is read twice: what is said is grouped at once, the ids alone are kept. The texts of all rows would not fit.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import starmap
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import orjson
+
+from flowstat.errors import TraceError
 from flowstat.read.canonical import STATUSES
-from flowstat.read.database import is_pattern, quoted
+from flowstat.read.database import files
 from flowstat.read.opening import packing
+from flowstat.read.patterns import parse_pattern
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
-__all__ = ["QUOTED", "load_lines"]
-
-QUOTED = "lines"
-"""The table behind, whose texts are still JSON."""
+__all__ = ["load_lines", "view_lines"]
 
 IDS = ("trace_id", "span_id", "parent_id")
-TEXTS = ("parent", "name", "sent", "status")
+TEXTS = ("parent", "name", "key", "sent", "status", "worker")
 
 
-def load_lines(connection: DuckDBPyConnection, table: str, parts: Sequence[Path]) -> bool:
-    """Load canonical JSON Lines into a new table, if every line is one row that can be counted.
+def load_lines(connection: DuckDBPyConnection, table: str, parts: Sequence[Path]) -> list[dict[str, Any]] | None:
+    """Load the ids of canonical JSON Lines into a new table, and count what the lines say.
 
     Parameters
     ----------
     connection
         See `flowstat.read.database.database`.
     table
-        Name of the table: columns trace_id, span_id, parent_id (ubigint, or varchar where they are texts), parent,
-        name, sent, status (varchar), and links where any line has some.
+        Name of the table: columns trace_id, span_id, parent_id (ubigint, or varchar where they are texts).
     parts
         The trace's files.
 
     Returns
     -------
-    Whether the table was made; if not, the lines have to be read one by one.
+    Rows of name, sent, status, root (whether it has no parent_id), parent (of what was dropped) and their number
+    n; None if the lines have to be read one by one: one is not as it should be, or has links.
     """
     import duckdb
 
-    columns = [*IDS, *TEXTS, "links"]
-    types = ", ".join(f"{column}: 'json'" for column in columns)
     # DuckDB does not look at the checksums of packed files.
-    if any(packing(part) or is_pattern(part) for part in parts):
-        return False
-    files = ", ".join(quoted(str(part)) for part in parts)
-    lines = (
-        f"read_json([{files}], format='newline_delimited', ignore_errors=true, compression='uncompressed', "
-        f"columns={{{types}}})"
-    )
+    if any(packing(part) for part in parts):
+        return None
+    lines = _lines(parts, dict.fromkeys((*IDS, *TEXTS, "links"), "json"))
     try:
         found = connection.execute(f"select trace_id from {lines} limit 1").fetchall()
         if not found or found[0][0] is None:
-            return False
+            return None
         texts = str(found[0][0]).startswith('"')
-        connection.execute(f"create table {QUOTED} as select {_values(texts)} from {lines}")
-        ((wrong, links, escaped),) = connection.execute(f"select {_checks(texts)} from {QUOTED}").fetchall()
+        found = connection.execute(f"select {_said(texts)} from {lines} group by all").fetchall()
+        said = [row for row in starmap(_row, found) if row is not None]
+        if len(said) < len(found):
+            return None
+        kind = "varchar" if texts else "ubigint"
+        connection.execute(f"create table {table} as select * from {_lines(parts, dict.fromkeys(IDS, kind))}")
     except (duckdb.OutOfMemoryException, duckdb.InterruptException):
         raise
     except duckdb.Error:
-        # Such as a damaged archive, or an object beyond the limit: read line by line, the place is found.
-        wrong = True
-    if wrong:
-        connection.execute(f"drop table if exists {QUOTED}")
-        return False
-    text = "json_extract_string({0}, '$')" if escaped else "substr({0}::varchar, 2, length({0}::varchar) - 2)"
-    columns = [f"{text.format(c)} as {c}" if texts else c for c in IDS]
-    columns += [f"{text.format(c)} as {c}" for c in TEXTS if c != "status"]
-    columns.append(f"coalesce({text.format('status')}, 'ok') as status")
-    columns += ["links"] if links else []
-    connection.execute(f"create view {table} as select {', '.join(columns)} from {QUOTED}")
-    return True
+        # No JSON, a key twice, or an object beyond the limit: read line by line, the place is found.
+        return None
+    return said
 
 
-def _values(texts: bool) -> str:
-    """Return what is kept of a line as SQL: ids as numbers if they are such, all else as JSON."""
-    kind = "varchar" if texts else "ubigint"
-    values = [*IDS] if texts else [f"try_cast({c}::varchar as ubigint) as {c}" for c in IDS]
-    values += TEXTS
-    link = f"struct(trace_id {kind}, span_id {kind})[]"
-    values.append(f"try_cast(links as {link}) as links")
-    wrong = [f"links is not null and try_cast(links as {link}) is null"]
-    if not texts:
-        # A number with a point or an exponent is no id, though it can be cast.
-        wrong.append("parent_id is not null and try_cast(parent_id::varchar as ubigint) is null")
-        digits = "(trace_id::varchar || span_id::varchar || coalesce(parent_id::varchar, ''))"
-        wrong += [f"contains({digits}, '{mark}')" for mark in ".e"]
-    values.append(f"coalesce({' or '.join(wrong)}, false) as wrong")
-    return ", ".join(values)
+def _row(
+    name: str | None, sent: str | None, status: str | None, root: bool, parent: str | None, n: int, wrong: int
+) -> dict[str, Any] | None:
+    """Return what so many lines say, its texts no longer JSON; None if it is not as it should be."""
+    words = [None if text is None else orjson.loads(text) for text in (name, sent, status, parent)]
+    if wrong or not all(isinstance(word, str | None) for word in words):
+        return None
+    name, sent, status, parent = words
+    status = "ok" if status is None else status
+    try:
+        parse_pattern(sent or "")
+    except TraceError:
+        return None
+    if sent is None or status not in STATUSES or (parent is None if status == "dropped" else not name):
+        return None
+    return {"name": name, "sent": sent, "status": status, "root": root, "parent": parent, "n": n}
 
 
-def _checks(texts: bool) -> str:
-    """Return as SQL: how many lines are wrong, how many have links, and how many texts have escapes."""
-    missing = "trace_id is null or span_id is null or sent is null"
-    texts_in = [*TEXTS, *(IDS if texts else ())]
-    unlike = " or ".join(f"not starts_with({column}, '\"')" for column in texts_in)
-    known = ", ".join(f"'\"{status}\"'" for status in STATUSES)
-    unnamed = "(name is null or name::varchar = '\"\"') and status::varchar is distinct from '\"dropped\"'"
-    escaped = " or ".join(f"contains({column}, '\\')" for column in texts_in)
-    wrong = f"wrong or {missing} or {unnamed} or coalesce({unlike} or status::varchar not in ({known}), false)"
-    return f"count(*) filter ({wrong}), count(links), count(*) filter (coalesce({escaped}, false))"
+def view_lines(connection: DuckDBPyConnection, view: str, parts: Sequence[Path], ids: str) -> None:
+    """See lines that `load_lines` found right as a view: their ids (of the type given), name and status."""
+    columns = dict.fromkeys(IDS, ids) | {"name": "varchar", "status": "varchar"}
+    rest = "* replace (coalesce(status, 'ok') as status)"
+    connection.execute(f"create view {view} as select {rest} from {_lines(parts, columns)}")
+
+
+def _lines(parts: Sequence[Path], columns: dict[str, str]) -> str:
+    types = ", ".join(f"{column}: '{kind}'" for column, kind in columns.items())
+    # Errors are not ignored: so a key that is there twice is one.
+    return f"read_json({files(parts)}, format='newline_delimited', compression='uncompressed', columns={{{types}}})"
+
+
+def _said(texts: bool) -> str:
+    """Return what is counted of the lines as SQL, and of how many lines something else is not as it should be."""
+    dropped = "status::varchar = '\"dropped\"'"
+    # A line without an id makes these numbers differ; what the groups go by is looked at once a group.
+    plain = "2 * count(*) - count(trace_id) - count(span_id) + count(links)"
+    unlike = [f"not starts_with({column}, '\"')" for column in ("parent", "key", "worker")]
+    wrong = f"count(*) filter ({' or '.join([*unlike, _wrong_ids(texts)])})"
+    parent = f"case when {dropped} then parent::varchar end"
+    return f"name::varchar, sent::varchar, status::varchar, parent_id is null, {parent}, count(*), {plain} + {wrong}"
+
+
+def _wrong_ids(texts: bool) -> str:
+    """Return as SQL whether an id is no text, or no whole number as JSON writes it."""
+    if texts:
+        return " or ".join(f"not starts_with({column}, '\"')" for column in IDS)
+    # Only a number below 2**64 is read as one, but so are 1.0, 1e3, true and the text of a number.
+    digits = f"concat({', '.join(f'{column}::varchar' for column in IDS)})"
+    return " or ".join(f"contains({digits}, '{mark}')" for mark in '".eE')
