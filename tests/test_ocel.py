@@ -11,9 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flowstat.errors import TraceError
+from flowstat.estimate.counting import count
 from flowstat.read.mapping import Mapping
 from flowstat.read.notices import Notices
 from flowstat.read.ocel import read_ocel
+from flowstat.read.traces import read_traces
 
 Log = dict[str, Any]
 
@@ -136,6 +138,19 @@ def test_packed(tmp_path: Path) -> None:
     assert len(read(path, "order")) == 3
     path.write_bytes(path.read_bytes()[:-9])
     assert refusal(path).startswith("can't read the trace t: ")
+
+
+def test_a_packed_database(tmp_path: Path) -> None:
+    plain = as_sqlite(tmp_path / "plain", ORDERS).read_bytes()
+    for packed in (gzip.compress(plain), pa.Codec("zstd").compress(plain, asbytes=True)):
+        path = tmp_path / "t.sqlite.gz"
+        path.write_bytes(packed)
+        advanced: list[int] = []
+        assert read(path, "order", Notices(advance=advanced.append)) == read(tmp_path / "plain", "order")
+        assert sum(advanced) == len(packed)
+        assert count(read_traces(path, case="order")).events == {"pay": 2, "place": 1}
+        path.write_bytes(packed[:-20])
+        assert refusal(path).startswith("can't read the trace t: ")
 
 
 def changed(number: int, **more: Any) -> Log:

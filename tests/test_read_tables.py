@@ -5,6 +5,7 @@ from collections import Counter
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pandas as pd
 import pyarrow as pa
@@ -16,6 +17,7 @@ from hypothesis import strategies as st
 from flowstat.errors import TraceError
 from flowstat.read import tables
 from flowstat.read.canonical import span_schema
+from flowstat.read.csv_rows import WholeRows
 from flowstat.read.mapping import Mapping
 from flowstat.read.notices import Notices
 from flowstat.read.tables import parquet_spans, read_table
@@ -71,6 +73,8 @@ def refusal(path: Path, mapping: Mapping | None = None) -> str:
     return str(caught.value)
 
 
+words = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1, max_size=6)
+
 DAY = 86400 * 10**9
 JAN1 = 1_704_067_200 * 10**9
 LOG_ROWS = [
@@ -119,7 +123,8 @@ def test_rows_of_wrong_length(tmp_path: Path) -> None:
     notices = Notices(skip_bad=True)
     assert [row["name"] for row in rows(path, notices=notices)] == ["a", "e"]
     assert [(problem.number, problem.example) for problem in notices.problems] == [
-        (4, "t: row 2: it has 2 fields, the header has 3")
+        (4, "t: row 2: it has 2 fields, the header has 3"),
+        (2, "t: case '1'"),  # without a time
     ]
 
 
@@ -261,10 +266,13 @@ def test_durations(tmp_path: Path) -> None:
         (b"\n\n", "t is empty: it has no header"),
         (LOG.encode("utf-16"), "t is UTF-16 text: save it as UTF-8"),
         (b"\0\1\2", "t is a binary file, not CSV"),
-        ("case_id,activity\n1,café\n".encode("latin-1"), "t:2: not UTF-8 text: save it as UTF-8"),
+        (
+            "case_id,activity\n1,café\n".encode("latin-1"),
+            "t: row 1: its text in 'activity' is not UTF-8: save the file as UTF-8",
+        ),
         (b"\x1f\x8b\x08", "t can't be read as CSV: "),
         (b"PAR1 no more", "t can't be read as Parquet: "),
-        (gzip.compress(LOG.encode())[:-12], "t can't be read as CSV: "),
+        (gzip.compress(LOG.encode())[:-12], "t: row 2: can't read on: Compressed file ended before"),
         (b"hello", "t: no column is known to be the case"),
     ],
 )
@@ -279,13 +287,182 @@ def test_a_file_that_is_not_there(tmp_path: Path) -> None:
 def test_text_that_is_not_utf_8_far_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tables, "HEADER", 20)
     path = written(tmp_path, b"case_id,activity\n1,a\n2,b\xff\n")
-    assert refusal(path).startswith("t can't be read as CSV: ")
+    assert refusal(path) == "t: row 2: its text in 'activity' is not UTF-8: save the file as UTF-8"
 
 
 def test_a_quote_left_open(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tables, "BLOCK", 1 << 20)
     path = written(tmp_path, LOG + '1,"a,2024-01-01\n' + "1,b,2024-01-01\n" * 200_000)
-    assert refusal(path) == "t can't be read as CSV: a row is longer than 1 MB: is a quote left open?"
+    assert refusal(path) == "t: row 3: it is longer than 1 MB: is a quote left open?"
+    notices = Notices(skip_bad=True)
+    assert len(rows(path, notices=notices)) == 200_002
+    assert [problem.number for problem in notices.problems] == [1]
+
+
+UNCLOSED = "a quote is opened in it that nothing closes"
+WITHIN = "a quote is opened in it that ends within a field: a quote that is meant is doubled"
+
+
+@pytest.mark.parametrize(
+    "bad",
+    ['7,"lost\n', '7,"lost\n8,""x\n', '7,"abc"def\n', '7,"abc" \n', '7,x"y\n"8,z\n', '"7","a\nb","c\n'],
+)
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+def test_a_quote_does_not_swallow_rows(tmp_path: Path, bad: str, end: str) -> None:
+    before, after = '1,a\n2,"b, ""c""\nd"\n3,5" e\n', '4,f\n5,"g"\n6,h"i"\n'
+    path = written(tmp_path, ("case_id,activity\n" + before + bad + after).replace("\n", end))
+    number = 5 if bad.startswith("7,x") else 4
+    assert refusal(path) == f"t: row {number}: {WITHIN}"
+    kept = [row["name"] for row in rows(path, notices=Notices(skip_bad=True))]
+    assert kept[:3] == ["a", f'b, "c"{end}d', '5" e']
+    assert kept[-3:] == ["f", "g", 'h"i"']
+
+
+def test_a_quote_that_is_open_at_the_end(tmp_path: Path) -> None:
+    for packed in (bytes, gzip.compress):
+        path = written(tmp_path, packed((LOG + '3,"c,2024-01-03\n4,d,2024-01-04\n').encode()))
+        assert refusal(path) == f"t: row 3: {UNCLOSED}"
+        notices = Notices(skip_bad=True)
+        assert [row["trace_id"] for row in rows(path, notices=notices)] == ["1", "2", "4"]
+        assert [(p.number, p.example) for p in notices.problems] == [(1, f"t: row 3: {UNCLOSED}")]
+
+
+@given(st.text('a,"\n\r', max_size=30), st.integers(1, 9))
+def test_any_quotes(text: str, step: int) -> None:
+    class Slowly(io.BytesIO):
+        def read1(self, size: int | None = -1, /) -> bytes:
+            return super().read1(step)
+
+    def through(file: io.BytesIO) -> tuple[bytes, list[str]]:
+        whole = WholeRows(file, ",", 2, 1 << 20)
+        return b"".join(iter(whole.read, b"")), whole._reasons
+
+    data = text.encode()
+    made, reasons = through(io.BytesIO(data))
+    assert through(Slowly(data)) == (made, reasons)
+    try:
+        right = list(csv.reader(io.StringIO(text, newline=""), strict=True))
+    except csv.Error:
+        assert reasons
+        return
+    assert (made, reasons) == (data, [])
+    assert right == list(csv.reader(io.StringIO(made.decode(), newline="")))
+
+
+@given(st.lists(st.sampled_from(["a", '"b"', '5" c', '"d\ne"', '"f"g', '"h,"', '""""']), min_size=1, max_size=40))
+def test_quotes_do_not_depend_on_the_block(tmp_path: Path, fields: list[str]) -> None:
+    path = written(tmp_path, "case_id,activity\n" + "".join(f"{k},{field}\n" for k, field in enumerate(fields)))
+    good = [str(k) for k, field in enumerate(fields) if field != '"f"g']
+    for block in (20, 64, 1 << 20):
+        with mock.patch.object(tables, "BLOCK", block):
+            assert [row["trace_id"] for row in rows(path, notices=Notices(skip_bad=True))] == good
+
+
+def test_what_comes_before_the_damage_is_read(tmp_path: Path) -> None:
+    lines = "".join(f"{k},activity {k * 7919 % 1000}\n" for k in range(1, 100_001))
+    data = ("case_id,activity\n" + lines).encode()
+    for packed in (gzip.compress(data), pa.Codec("zstd").compress(data, asbytes=True)):
+        path = written(tmp_path, packed[: len(packed) * 2 // 3])
+        assert "can't read on: " in refusal(path)
+        notices = Notices(skip_bad=True)
+        found = rows(path, notices=notices)
+        assert len(found) > 50_000
+        assert [row["trace_id"] for row in found] == [str(k) for k in range(1, len(found) + 1)]
+        (_, bad) = notices.problems
+        assert bad.number == 1
+        assert bad.example.startswith(f"t: row {len(found) + 1}: can't read on: ")
+
+
+def test_packed_in_frames(tmp_path: Path) -> None:
+    codec = pa.Codec("zstd")
+    frames = [codec.compress(part.encode(), asbytes=True) for part in (LOG[:20], LOG[20:])]
+    for number in (0x50, 0x5F):
+        skippable = bytes([number]) + b"\x2a\x4d\x18\x04\0\0\0four"
+        assert rows(written(tmp_path, skippable.join([b"", *frames, b""]))) == LOG_ROWS
+    assert rows(written(tmp_path, gzip.compress(LOG[:20].encode()) + gzip.compress(LOG[20:].encode()))) == LOG_ROWS
+
+
+def test_a_row_that_is_not_utf_8(tmp_path: Path) -> None:
+    path = written(tmp_path, b"case_id,activity,more\n1,a,\xff\n2,\xff,x\n\xff,c,x\n4,a,\n")
+    assert refusal(path) == "t: row 2: its text in 'activity' is not UTF-8: save the file as UTF-8"
+    notices = Notices(skip_bad=True)
+    assert [row["trace_id"] for row in rows(path, notices=notices)] == ["1", "4"]
+    assert notices.problems[-1].number == 2
+    assert refusal(written(tmp_path, b"case_id,activity,\xff\n1,a,b\n")) == (
+        "t:1: the header is not UTF-8 text: save it as UTF-8"
+    )
+    assert "is UTF-16 text" in refusal(written(tmp_path, LOG.encode("utf-16-le")))
+
+
+@pytest.mark.parametrize(
+    "header",
+    ['"case;id";"a,b,c,d";"activity"', '"a,b,c";case_id;activity', 'x;"case|id""|,,,";activity;"y\n,,,,"'],
+)
+def test_delimiters_within_quotes_of_the_header(tmp_path: Path, header: str) -> None:
+    names = next(csv.reader(io.StringIO(header, newline=""), delimiter=";"))
+    values = dict(zip(names, ["1", "2", "3", "4"], strict=False))
+    path = written(tmp_path, header + "\n" + ";".join(values.values()) + "\n")
+    case = next(name for name in names if name.startswith("case"))
+    (row,) = rows(path, Mapping(case=case, activity="activity"))
+    assert (row["trace_id"], row["name"]) == (values[case], values["activity"])
+
+
+def test_a_header_of_one_quoted_field(tmp_path: Path) -> None:
+    assert refusal(written(tmp_path, '"a"')).startswith("t: no column is known to be the case")
+
+
+def test_a_row_of_wrong_length_that_is_not_utf_8(tmp_path: Path) -> None:
+    path = written(tmp_path, b"case_id,activity\n1,a\n\xff,b,c\n")
+    assert refusal(path) == "t: row 2: it has 3 fields, the header has 2"
+
+
+def test_a_header_with_an_open_quote(tmp_path: Path) -> None:
+    for header in ('case_id,"activity\n1,a\n', 'case_id,"activity"x\n1,a\n'):
+        assert refusal(written(tmp_path, header)).startswith("t: its header can't be read as CSV: ")
+
+
+def test_ids_that_pandas_made_decimals(tmp_path: Path) -> None:
+    frame = pd.DataFrame({"trace_id": [7, 7, 7], "span_id": [1, 2, 3], "parent_id": [None, 1, 2], "name": list("abc")})
+    frame.to_csv(tmp_path / "t.csv", index=False)
+    assert "1.0" in (tmp_path / "t.csv").read_text()
+    frame.to_parquet(tmp_path / "t.parquet")
+    texts = frame.assign(parent_id=[None, "1.0", "2.0"], span_id=["1", "2", "3"], trace_id="7")
+    texts.to_parquet(tmp_path / "texts.parquet")
+    for name in ("t.csv", "t.parquet", "texts.parquet"):
+        found = rows(tmp_path / name)
+        assert [(row["trace_id"], row["span_id"], row["parent_id"]) for row in found] == [
+            ("7", "1", None),
+            ("7", "2", "1"),
+            ("7", "3", "2"),
+        ]
+    assert parquet_spans(tmp_path / "texts.parquet", "t", Mapping()) is None
+
+
+def test_ids_that_end_in_a_zero_of_their_own(tmp_path: Path) -> None:
+    path = written(tmp_path, "trace_id,span_id,parent_id,name\n1.0,a,,x\n1.0,2.0,a,y\n1.0,3,2.0,z\n")
+    assert [row["parent_id"] for row in rows(path)] == [None, "a", "2.0"]
+    assert {row["trace_id"] for row in rows(path)} == {"1"}
+
+
+@pytest.mark.parametrize(("span", "parent"), [(2**60, float(2**60)), (2**53 + 1, float(2**53))])
+def test_ids_that_lost_digits(tmp_path: Path, span: int, parent: float) -> None:
+    frame = pd.DataFrame(
+        {"trace_id": 1, "span_id": [span, 2, 3], "parent_id": [None, parent, 2.0], "name": ["a", "b", "c"]}
+    )
+    frame.to_csv(tmp_path / "t.csv", index=False)
+    frame.to_parquet(tmp_path / "t.parquet")
+    for name in ("t.csv", "t.parquet"):
+        assert refusal(tmp_path / name).startswith(
+            "t: row 2: its id ('parent_id') was a decimal number and lost digits"
+        )
+        notices = Notices(skip_bad=True)
+        assert [row["name"] for row in rows(tmp_path / name, notices=notices)] == ["a", "c"]
+
+
+def test_events_without_a_time_are_noted(tmp_path: Path) -> None:
+    notices = Notices()
+    rows(written(tmp_path, LOG + "2,c,\n"), notices=notices)
+    assert [(p.number, p.example) for p in notices.problems] == [(1, "t: case '2'")]
 
 
 def test_a_header_alone_is_an_empty_log(tmp_path: Path) -> None:
@@ -353,7 +530,7 @@ def test_columns_of_a_type_that_does_not_fit(tmp_path: Path) -> None:
     path = saved(tmp_path, {"case_id": [{"a": 1}], "activity": ["a"]})
     assert refusal(path).startswith("t: the column 'case_id' can't be read: its type is struct")
     path = saved(tmp_path, {"case_id": ["1"], "activity": pa.array([b"\xff"]).view(pa.string())})
-    assert refusal(path).startswith("t: the column 'activity' can't be read: ")
+    assert refusal(path).startswith("t: row 1: its text in 'activity' is not UTF-8")
     assert refusal(saved(tmp_path, {"case_id": ["1"], "activity": ["a"], "time": [[1]]})).startswith(
         "t: row 1: the time [1]"
     )
@@ -406,7 +583,6 @@ def test_progress_adds_up_to_the_file(tmp_path: Path) -> None:
         assert sum(told) == path.stat().st_size
 
 
-words = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1, max_size=6)
 cases = st.lists(st.tuples(words, words, st.none() | st.integers(-(2**62), 2**62)), max_size=30)
 
 

@@ -17,6 +17,7 @@ from flowstat.estimate.counting import count
 from flowstat.estimate.summary import summarise
 from flowstat.read.canonical import COLUMNS, open_writer, schema
 from flowstat.read.files import parse_graph
+from flowstat.read.notices import Notices
 from flowstat.read.traces import read_traces
 from tests.strategies import Row, event, forests, write_json_lines, write_parquet
 
@@ -74,8 +75,14 @@ def test_what_may_not_be_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
 
 def test_an_empty_file(tmp_path: Path) -> None:
-    (tmp_path / "a.jsonl").touch()
-    assert "is empty" in refusal(tmp_path / "a.jsonl")
+    for name in ("a.json", "a.parquet", "a.csv", "a"):
+        (tmp_path / name).touch()
+        assert "is empty" in refusal(tmp_path / name)
+    for name in ("a.jsonl", "a.ndjson"):
+        (tmp_path / name).touch()
+        counts = count(read_traces(tmp_path / name))
+        assert (counts.table, counts.runs, counts.problems) == ({}, 0, ())
+        assert list(read_traces(tmp_path / name).frame().columns) == list(COLUMNS)
 
 
 @pytest.mark.parametrize("data", [b"\x7fELF\0\0", b"order", b"[1]", b"PAR2", "{é".encode("utf-16")])
@@ -147,10 +154,6 @@ def test_text_that_is_not_utf_8(tmp_path: Path) -> None:
         ({"status": ""}, "'status' is ''"),
         ({"key": 5}, "'key' is 5, not text"),
         ({"name": ["b"]}, "not text"),
-        ({"sent_at": 1.5}, "whole nanoseconds"),
-        ({"started_at": "yesterday"}, "'started_at' is 'yesterday': a time is ISO 8601"),
-        ({"ended_at": "2024-01-01T00:00:00"}, "with its zone"),
-        ({"ended_at": 2**63}, "'ended_at'"),
     ],
 )
 def test_a_row_that_says_something_impossible(tmp_path: Path, wrong: Row, said: str) -> None:
@@ -158,6 +161,28 @@ def test_a_row_that_says_something_impossible(tmp_path: Path, wrong: Row, said: 
     message = refusal(path)
     assert message.startswith(f"{path}:2: ")
     assert said in message
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"sent_at": 1.5}, "whole nanoseconds"),
+        ({"started_at": "yesterday"}, "'started_at' is 'yesterday': a time is ISO 8601"),
+        ({"ended_at": "2024-01-01T00:00:00"}, "with its zone"),
+        ({"ended_at": 2**63}, "'ended_at'"),
+        ({"ended_at": [1]}, "'ended_at' is [1]"),
+    ],
+)
+def test_a_time_that_cannot_be_read_is_unknown(tmp_path: Path, wrong: Row, said: str) -> None:
+    """No count depends on it, so that counting may leave the column unread."""
+    path = write_json_lines(tmp_path / "a.jsonl", [GOOD[0], GOOD[1] | wrong])
+    notices = Notices()
+    ((batch,),) = [list(file.batches(notices)) for file in read_traces(path).files]
+    assert batch.column(next(iter(wrong))).to_pylist()[1] is None
+    (problem,) = notices.problems
+    assert (problem.what, problem.number) == ("times that can't be read, taken as unknown", 1)
+    assert f"{path}:2: " in problem.example
+    assert said in problem.example
 
 
 @pytest.mark.parametrize("column", ["trace_id", "span_id", "parent_id", "parent", "name"])
@@ -169,11 +194,11 @@ def test_a_missing_column(tmp_path: Path, column: str) -> None:
 @pytest.mark.parametrize(
     ("wrong", "said"),
     [
-        ({"sent": ["b", None]}, "row 2 has no sent"),
-        ({"span_id": [None, 2]}, "row 1 has no span_id"),
-        ({"status": ["ok", "so"]}, "row 2 has the status 'so': it is one of ok, error, dropped, pending"),
-        ({"status": ["ok", None]}, "row 2 has no status"),
-        ({"name": ["a", None]}, "row 2 has no name: which node handled it?"),
+        ({"sent": ["b", None]}, "row 2: it has no sent"),
+        ({"span_id": [None, 2]}, "row 1: it has no span_id"),
+        ({"status": ["ok", "so"]}, "row 2: it has the status 'so': it is one of ok, error, dropped, pending"),
+        ({"status": ["ok", None]}, "row 2: it has no status"),
+        ({"name": ["a", None]}, "row 2: it has no name: which node handled it?"),
         ({"name": [["a"], ["b"]]}, "column 'name'"),
         ({"span_id": [-1, 2]}, "column 'span_id'"),
         ({"span_id": [{"a": 1}, {"a": 2}]}, "column 'span_id'"),
@@ -192,7 +217,62 @@ def test_a_column_that_says_something_impossible(tmp_path: Path, wrong: Row, sai
 @pytest.mark.parametrize("sent", ["b*0", "a  b", '"', "x" * 1000 + " "])
 def test_a_wrong_send_pattern(tmp_path: Path, write: Writer, sent: str) -> None:
     path = write(tmp_path / "a", [GOOD[0] | {"sent": sent}])
-    assert refusal(path).startswith(f"{path}: an event at 'a': ")
+    said = refusal(path)
+    assert said.startswith(f"{path}:1: 'sent' is " if write is write_json_lines else f"{path}: row 1: 'sent' is ")
+
+
+def test_a_wrong_send_pattern_is_a_bad_line(tmp_path: Path) -> None:
+    path = write_json_lines(tmp_path / "a.jsonl", [*GOOD, GOOD[0] | {"span_id": 3, "sent": "b*0"}])
+    with pytest.raises(TraceError, match=f"^{path}:3: 'sent' is not a send pattern: 'b\\*0'"):
+        list(read_traces(path).batches())
+    notices = Notices(skip_bad=True)
+    rows = [row for batch in read_traces(path).batches(notices) for row in batch.to_pylist()]
+    assert [row["span_id"] for row in rows] == [1, 2]
+    assert [problem.number for problem in notices.problems] == [1]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"trace_id": None}, "it has no trace_id"),
+        ({"status": "so"}, "it has the status 'so': it is one of ok, error, dropped, pending"),
+        ({"name": None}, "it has no name: which node handled it?"),
+        ({"name": ""}, "it has an empty name: which node handled it?"),
+        ({"sent": "a  b"}, "'sent' is not a send pattern: 'a  b'"),
+        ({"sent": '"\\x"'}, "'sent' is a send pattern with a wrong escape"),
+        ({"span_id": -5}, "column 'span_id': Integer value -5 not in range"),
+        ({"key": b"\xff"}, "column 'key': not UTF-8 text"),
+        ({"started_at": 10**12}, "column 'started_at': Casting from timestamp["),
+        ({"parent_id": 2.0**53}, "its parent_id was a decimal number and lost digits"),
+        ({"parent_id": 1.5}, "column 'parent_id': Float value 1.500000 was truncated"),
+    ],
+)
+def test_a_row_of_parquet_that_is_bad(tmp_path: Path, wrong: Row, said: str) -> None:
+    rows = [GOOD[0] | {"started_at": 1}, GOOD[1], GOOD[0] | {"span_id": 3} | wrong, GOOD[1] | {"span_id": 4}]
+    made = {name: [row[name] for row in rows] for name in GOOD[0]}
+    kinds = {
+        "span_id": pa.int64(),
+        "started_at": pa.timestamp("s"),
+        "parent_id": pa.float64() if type(wrong.get("parent_id")) is float else pa.int64(),
+    }
+    table: dict[str, Any] = {name: pa.array(values, kinds.get(name)) for name, values in made.items() if name != "key"}
+    table["key"] = pa.array([b"k", b"k", wrong.get("key", b"k"), None], pa.binary()).view(pa.string())
+    path = parquet(tmp_path / "a.parquet", **table)
+    assert refusal(path).startswith(f"{path}: row 3: {said}")
+    counts = count(read_traces(path, skip_bad=True))
+    assert counts.events == {"a": 1, "b": 2}
+    problem = counts.problems[0]
+    assert problem.number == 1
+    assert problem.example.startswith(f"{path}: row 3: {said}")
+
+
+def test_parents_that_pandas_made_decimals(tmp_path: Path) -> None:
+    path = parquet(tmp_path / "a.parquet", parent_id=[None, 1.0])
+    assert read_traces(path).frame()["parent_id"].tolist()[1] == 1
+    counts = count(read_traces(path))
+    assert (counts.starts, counts.problems) == ({"a": 1}, ())
+    texts = {"trace_id": ["t", "t"], "span_id": ["1", "2"]}
+    assert count(read_traces(parquet(path, **texts, parent_id=[None, 1.0]))).problems == ()
 
 
 @pytest.mark.parametrize("write", WRITERS)
@@ -252,14 +332,13 @@ def test_unicode_names_and_a_name_of_ten_megabytes(tmp_path: Path, write: Writer
 
 def test_a_broken_row_with_a_name_of_ten_megabytes(tmp_path: Path) -> None:
     long = "n" * 10_000_000
-    for wrong in ({"status": long}, {"span_id": long}):
+    for wrong in ({"status": long}, {"span_id": long}, {"key": [long]}):
         refusal(write_json_lines(tmp_path / "a.jsonl", [GOOD[0] | wrong]))
-    # Counting does not look at these.
-    for wrong in ({"sent_at": long}, {"key": [long]}):
-        path = write_json_lines(tmp_path / "a.jsonl", [GOOD[0] | wrong])
-        assert count(read_traces(path)).events == {"a": 1}
-        with pytest.raises(TraceError, match=r"a\.jsonl:1: "):
-            summarise(read_traces(path))
+    path = write_json_lines(tmp_path / "a.jsonl", [GOOD[0] | {"sent_at": long}])
+    assert count(read_traces(path)).events == {"a": 1}
+    (problem,) = count(read_traces(path), latencies=True).problems
+    assert problem.what == "times that can't be read, taken as unknown"
+    assert len(problem.example) < 300
     refusal(parquet(tmp_path / "a.parquet", status=["ok", long]))
     refusal(parquet(tmp_path / "a.parquet", sent_at=["2024-01-01T00:00:00Z", long]))
 
@@ -362,7 +441,23 @@ def test_many_rows_come_in_batches_with_their_row_numbers(tmp_path: Path) -> Non
     sent = pa.array([""] * (n - 1) + [None])
     table = columns(trace_id=ids, span_id=ids, parent_id=none, parent=none, name=["a"] * n, sent=sent)
     pq.write_table(table, tmp_path / "a.parquet", row_group_size=1000)
-    assert f"row {n} has no sent" in refusal(tmp_path / "a.parquet")
+    assert f"row {n}: it has no sent" in refusal(tmp_path / "a.parquet")
     rows = [event(k, 0, "a") for k in range(n)]
     path = write_json_lines(tmp_path / "a.jsonl", rows)
     assert count(read_traces(path)).events == {"a": n}
+
+
+def test_a_bad_pattern_in_a_recorded_trace_is_told_by_its_row(tmp_path: Path) -> None:
+    rows = [GOOD[0], GOOD[1] | {"sent": "b*0"}]
+    with open_writer(tmp_path / "a.parquet") as writer:
+        for file in read_traces(write_json_lines(tmp_path / "a.jsonl", GOOD)).files:
+            for batch in file.batches():
+                sent = pa.array([row["sent"] for row in rows]).dictionary_encode()
+                writer.write(batch.set_column(batch.schema.get_field_index("sent"), "sent", sent))
+    traces = read_traces(tmp_path / "a.parquet")
+    assert traces.files[0].is_marked
+    with pytest.raises(TraceError, match=r"row 2: .*sent"):
+        count(traces)
+    found = count(read_traces(tmp_path / "a.parquet", skip_bad=True))
+    assert sum(found.events.values()) == 1
+    assert [problem.number for problem in found.problems if "skipped" in problem.what] == [1]

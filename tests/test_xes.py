@@ -1,4 +1,5 @@
 import gzip
+import re
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -114,7 +115,8 @@ def test_a_log(tmp_path: Path) -> None:
     notices = Notices()
     assert events(written(tmp_path, PLAIN), notices) == EVENTS
     assert [(p.what, p.number, p.example) for p in notices.problems] == [
-        ("traces without a name, called by their number", 1, "t: (trace 3)")
+        ("traces without a name, called by their number", 1, "t: (trace 3)"),
+        ("events without a time, taken after the others of their case", 1, "t: case '(trace 3)'"),
     ]
     assert parsed(written(tmp_path, PLAIN)) == EVENTS
 
@@ -155,7 +157,9 @@ def test_blocks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert [e for e in found if e[0] != "case 70"] == expected
     assert ("case 70", "odd", JAN1) in found
     text = log(*many[:90], "<trace></event>")
-    assert refusal(written(tmp_path, text)) == f"t:{text.count(chr(10))}: not well-formed XML: mismatched tag"
+    assert refusal(written(tmp_path, text)) == (
+        f"t:{text.count(chr(10))}: not well-formed XML: mismatched tag: can't read on from trace 91"
+    )
     monkeypatch.setattr(xes, "LONGEST", 100)
     assert events(written(tmp_path, log(*many))) == found
 
@@ -254,7 +258,64 @@ def test_files_that_are_no_log(tmp_path: Path, text: str, what: str) -> None:
 def test_files_that_cannot_be_unpacked(tmp_path: Path) -> None:
     assert refusal(tmp_path / "no.xes") == "can't read the trace t: No such file or directory"
     packed = gzip.compress(PLAIN.encode())
-    assert refusal(written(tmp_path, packed[:-20])).startswith("can't read the trace t: ")
+    assert refusal(written(tmp_path, packed[:-20])).startswith("t: trace 4: can't read on: Compressed file")
+    assert refusal(written(tmp_path, packed[:40])).startswith("can't read the trace t: Compressed file")
+
+
+@pytest.mark.parametrize("packed", [bytes, gzip.compress])
+@pytest.mark.parametrize("broken", [None, "<", "&bad;", "\0", '"/></event></log>'])
+def test_what_comes_before_the_damage_is_read(
+    tmp_path: Path, packed: Any, broken: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(xes, "CHUNK", 2000)
+    many = [case(f"case {k}", happening("a", NEW_YEAR), happening("b", NEW_YEAR)) for k in range(50)]
+    text = log(*many)
+    at = text.index("case 40")
+    damaged = text[:at] + ("" if broken is None else broken + text[at:])
+    path = written(tmp_path, packed(damaged.encode()))
+    assert refusal(path).endswith(": can't read on from trace 41")
+    for read_as in (events, parsed):
+        notices = Notices(skip_bad=True)
+        assert read_as(path, notices) == [(f"case {k}", name, JAN1) for k in range(40) for name in "ab"]
+        assert [(p.number, p.example) for p in notices.problems] == [(1, refusal(path))]
+
+
+def test_a_packed_log_that_is_cut_off(tmp_path: Path) -> None:
+    text = log(*(case(f"case {k}", happening(f"a{k * 7919 % 1000}", NEW_YEAR)) for k in range(5000))).encode()
+    for packed in (gzip.compress(text), pa.Codec("zstd").compress(text, asbytes=True)):
+        path = written(tmp_path, packed[: len(packed) * 2 // 3])
+        notices = Notices(skip_bad=True)
+        found = events(path, notices)
+        assert len(found) > 1000
+        assert [name for name, _, _ in found] == [f"case {k}" for k in range(len(found))]
+        (bad,) = notices.problems
+        assert bad.number == 1
+        assert bad.example.startswith(f"t: trace {len(found) + 1}: can't read on: ")
+        assert refusal(path) == bad.example
+
+
+@pytest.mark.parametrize(
+    "value", ["a<b", "a&b", "&x;", "&;", "&#0;", "&#xD800;", "&#x110000;", "&#99999999;", "\x01", "\uffff", "\0"]
+)
+@pytest.mark.parametrize("place", ["event", "trace"])
+def test_what_is_ill_formed_in_an_attribute_that_is_not_read(tmp_path: Path, value: str, place: str) -> None:
+    more = f'<string key="other" value="{value}"/>'
+    bad = case("two", happening("b", more=more if place == "event" else "")).replace(
+        "<trace>", "<trace>" + (more if place == "trace" else "")
+    )
+    path = written(tmp_path, log(case("one", happening("a")), bad))
+    assert "not well-formed XML: " in refusal(path)
+    assert refusal(path).endswith("can't read on from trace 2")
+    notices = Notices(skip_bad=True)
+    assert events(path, notices) == [("one", "a", None)]
+
+
+def test_references_in_an_attribute_that_is_not_read(tmp_path: Path) -> None:
+    more = '<string key="other" value="&lt;&#233;&#xe9;\n\t&amp;amp; ]]&gt;"/>'
+    path = written(tmp_path, log(case("one", happening("a", more=more))))
+    with mock.patch.object(xes, "plain_events", wraps=xes.plain_events) as plain, mock.patch.object(xes, "STEP", 64):
+        assert events(path) == [("one", "a", None)]
+    assert plain(*plain.call_args.args) is not None
 
 
 def test_text_that_is_not_utf_8(tmp_path: Path) -> None:
@@ -346,6 +407,42 @@ def test_what_is_written_is_read_back(tmp_path: Path, rows: list[Row], packed: b
     ids = ("trace_id", "span_id", "parent_id")
     expected = [row | {i: row[i] if row[i] is None else str(row[i]) for i in ids} | {"links": None} for row in rows]
     assert sorted(map(key, spans(path))) == sorted(map(key, expected))
+
+
+def test_what_a_dropped_message_was_sent_to_is_kept(tmp_path: Path) -> None:
+    names = ["a", "(dropped)", "_x0028_dropped)", None]
+    rows = [event("t", str(k), name, status="dropped") for k, name in enumerate(names, 1)]
+    rows.append(event("t", "9", "(dropped)"))
+    path = save(tmp_path / "t.xes", rows)
+    assert [row["name"] for row in spans(path)] == [*names, "(dropped)"]
+    assert path.read_text().count('value="(dropped)"') == 1
+
+
+def test_an_empty_trace_id_is_kept(tmp_path: Path) -> None:
+    path = save(tmp_path / "t.xes", [event("x", "1", "a"), event("", "1", "b")])
+    notices = Notices()
+    assert read(path, notices)["trace_id"].to_pylist() == ["x", ""]
+    assert notices.problems == ()
+
+
+@pytest.mark.parametrize("key", ["concept:name", "flowstat:span_id", "flowstat:key", "flowstat:parent"])
+def test_half_a_surrogate_pair_is_a_bad_record(tmp_path: Path, key: str) -> None:
+    rows = [event("t", str(k), "a", key="k", parent="p", parent_id="0") for k in (1, 2, 3)]
+    path = save(tmp_path / "t.xes", rows)
+    text = path.read_text()
+    at = [found.start(1) for found in re.finditer(f'<event>.*?key="{key}" value="([^"]*)"', text, re.DOTALL)][1]
+    path.write_text(text[:at] + "_xD800_" + text[at:])
+    assert refusal(path).startswith(f"t: event 2: its {key} is '_xD800_")
+    notices = Notices(skip_bad=True)
+    assert read(path, notices)["span_id"].to_pylist() == ["1", "3"]
+    assert notices.problems[0].number == 1
+
+
+def test_half_a_surrogate_pair_in_the_name_of_a_trace(tmp_path: Path) -> None:
+    path = save(tmp_path / "t.xes", [event("t", "1", "a"), event("u", "1", "b")])
+    path.write_text(path.read_text().replace('value="u"', 'value="_xDC00_"'))
+    assert refusal(path) == "t: event 2: its trace's concept:name is '_xDC00_', half a surrogate pair"
+    assert len(read(path, Notices(skip_bad=True))) == 1
 
 
 def test_links_are_kept(tmp_path: Path) -> None:

@@ -24,6 +24,7 @@ __all__ = [
     "pod_service",
     "statuses",
     "translate",
+    "valid_text",
     "words",
     "zeros",
 ]
@@ -78,6 +79,27 @@ def parents(column: pa.Array) -> pa.Array:
     """
     column = _texts(column)
     return pc.if_else(pc.is_in(column, _roots()), pa.scalar(None, pa.string()), column)
+
+
+def valid_text(column: pa.Array) -> tuple[pa.Array, np.ndarray | None]:
+    """Return a column with null for text that is not UTF-8, and which rows those are, if any."""
+    kind = column.type
+    if pa.types.is_dictionary(kind):
+        dictionary, broken = valid_text(column.dictionary)
+        if broken is None:
+            return column, None
+        rows = np.append(broken, False)[codes(column)]
+        return pa.DictionaryArray.from_arrays(column.indices, dictionary).cast(pa.string()), rows
+    if not (pa.types.is_string(kind) or pa.types.is_large_string(kind)):
+        return column, None
+    try:
+        column.validate(full=True)
+        return column, None
+    except pa.ArrowInvalid:
+        octets = column.cast(pa.large_binary()).to_pylist()
+    texts = [None if text is None else text.decode(errors="ignore") for text in octets]
+    broken = np.array([text is not None and text.encode() != found for text, found in zip(texts, octets, strict=True)])
+    return pa.array(texts, kind, mask=broken), broken
 
 
 def zeros(column: pa.Array) -> pa.Array:

@@ -6,10 +6,12 @@ objects, attributes, and relations between objects are not read.
 
 from __future__ import annotations
 
+import shutil
 import sqlite3
+import tempfile
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
@@ -22,8 +24,8 @@ import pyarrow as pa
 from flowstat.errors import TraceError
 from flowstat.read.mapping import Mapping
 from flowstat.read.notices import Notices
-from flowstat.read.opening import open_unpacked
-from flowstat.read.times import READABLE, Times
+from flowstat.read.opening import open_unpacked, packing
+from flowstat.read.times import READABLE, Times, note_untimed
 from flowstat.read.words import shown
 
 __all__ = ["read_ocel"]
@@ -70,7 +72,7 @@ class _JsonLog(msgspec.Struct):
 
 
 def read_ocel(path: Path, origin: str, mapping: Mapping, notices: Notices) -> Iterator[pa.RecordBatch]:
-    """Read an OCEL 2.0 log, JSON (perhaps packed) or SQLite, as a sequential log of the objects of one type.
+    """Read an OCEL 2.0 log, JSON or SQLite, perhaps packed, as a sequential log of the objects of one type.
 
     `mapping.case` names the type, unless there is only one. The activity is the event's type. Events of no object of
     the type and objects without events are left out and noted.
@@ -90,14 +92,32 @@ def read_ocel(path: Path, origin: str, mapping: Mapping, notices: Notices) -> It
         If the file can't be read or is not OCEL 2.0; if the type is not told or not there, with the types that are; for
         a bad record unless they are skipped.
     """
-    try:
-        with path.open("rb") as file:
+    with _unpacking(origin):
+        with closing(open_unpacked(path, origin)) as file:
             sqlite = file.read(len(SQLITE)) == SQLITE
-    except OSError as error:
-        raise TraceError(f"can't read the trace {origin}: {error.strerror or error}") from None
-    log = (_read_sqlite if sqlite else _read_json)(path, origin, notices)
+        packed = packing(path) is not None
+    if not sqlite:
+        log = _read_json(path, origin, notices)
+    elif packed:
+        # SQLite reads here and there in a file.
+        with tempfile.NamedTemporaryFile(prefix="flowstat-ocel-", suffix=".sqlite") as copy:
+            with _unpacking(origin), closing(open_unpacked(path, origin, notices)) as file:
+                shutil.copyfileobj(file, copy)
+                copy.flush()
+            log = _read_sqlite(Path(copy.name), origin, notices)
+    else:
+        log = _read_sqlite(path, origin, notices)
+        notices.advance(path.stat().st_size)
     kind = _chosen(log, origin, mapping)
     yield from _batches(log, kind, origin, notices)
+
+
+@contextmanager
+def _unpacking(origin: str) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, EOFError) as error:
+        raise TraceError(f"can't read the trace {origin}: {getattr(error, 'strerror', None) or error}") from None
 
 
 def _chosen(log: _Log, origin: str, mapping: Mapping) -> str:
@@ -170,6 +190,7 @@ def _batch(
     columns = [pa.array(values, pa.string()).dictionary_encode() for values in (objects, activities)]
     batch = pa.RecordBatch.from_arrays([*columns, times], names=["trace_id", "name", "started_at"])
     if unreadable is None:
+        note_untimed(batch, origin, notices)
         return batch
     told: set[int] = set()
     for row in np.flatnonzero(unreadable).tolist():
@@ -177,15 +198,14 @@ def _batch(
             what = f"the time {shown(repr(texts[row]))} can't be read: {READABLE}"
             notices.bad(f"{origin}: event {numbers[row]}", what)
         told.add(numbers[row])
-    return batch.filter(pa.array(~unreadable))
+    batch = batch.filter(pa.array(~unreadable))
+    note_untimed(batch, origin, notices)
+    return batch
 
 
 def _read_json(path: Path, origin: str, notices: Notices) -> _Log:
-    try:
-        with closing(open_unpacked(path, origin, notices)) as file:
-            document = file.read()
-    except (OSError, EOFError) as error:
-        raise TraceError(f"can't read the trace {origin}: {getattr(error, 'strerror', None) or error}") from None
+    with _unpacking(origin), closing(open_unpacked(path, origin, notices)) as file:
+        document = file.read()
     try:
         raw = msgspec.json.decode(document.removeprefix(b"\xef\xbb\xbf"), type=_JsonLog)
     except msgspec.ValidationError as error:
@@ -222,7 +242,6 @@ def _read_sqlite(path: Path, origin: str, notices: Notices) -> _Log:
             log = _tables(connection, origin, notices)
     except (sqlite3.Error, ValueError, OverflowError) as error:
         raise TraceError(f"{origin} can't be read as OCEL 2.0 in SQLite: {shown(str(error), 200)}") from None
-    notices.advance(path.stat().st_size)
     return log
 
 

@@ -13,17 +13,24 @@ import pyarrow as pa
 from flowstat.errors import TraceError
 from flowstat.read.notices import Notices
 
-__all__ = ["GZIP", "ZSTD", "open_unpacked", "packing"]
+__all__ = ["GZIP", "ZSTD", "open_unpacked", "packing", "read_as_far"]
 
 GZIP = b"\x1f\x8b"
 ZSTD = b"\x28\xb5\x2f\xfd"
+SKIPPABLE = b"\x2a\x4d\x18"
+"""What follows the first byte, 0x50 to 0x5f, of a zstd frame that holds no data: pzstd writes one at the head."""
+
+PIECE = 1 << 14
+"""Bytes unpacked of zstd at once: what is lost where the packed data are cut off, as zstd gives all or nothing."""
 
 
 def packing(path: Path) -> str | None:
     """Return what a file is packed with by its first bytes: `gzip`, `zstd` or None."""
     with path.open("rb") as file:
         head = file.read(4)
-    return "gzip" if head.startswith(GZIP) else "zstd" if head == ZSTD else None
+    if head.startswith(GZIP):
+        return "gzip"
+    return "zstd" if head == ZSTD or (head[1:] == SKIPPABLE and head[0] & 0xF0 == 0x50) else None
 
 
 class _Metered(io.RawIOBase):
@@ -49,8 +56,8 @@ class _Metered(io.RawIOBase):
 def open_unpacked(path: Path, origin: str, notices: Notices | None = None) -> BinaryIO:
     """Open a file for buffered binary reading, unpacking gzip and zstd on the way.
 
-    How far it was read goes to `notices`. Reading may raise OSError or EOFError where the packed data are damaged
-    or cut off.
+    Packed data may be of several members (gzip) or frames (zstd). How far the file was read goes to `notices`. Reading
+    may raise OSError or EOFError where the packed data are damaged or cut off; `read_as_far` gives what comes before.
 
     Raises
     ------
@@ -66,9 +73,20 @@ def open_unpacked(path: Path, origin: str, notices: Notices | None = None) -> Bi
     if kind == "gzip":
         return cast(BinaryIO, io.BufferedReader(_Gunzipped(file), 1 << 20))
     if kind == "zstd":
-        unpacked = pa.CompressedInputStream(pa.PythonFile(file, mode="r"), "zstd")
-        return cast(BinaryIO, io.BufferedReader(unpacked, 1 << 20))
+        return cast(BinaryIO, io.BufferedReader(_Unzstd(file), 1 << 20))
     return file
+
+
+def read_as_far(file: BinaryIO, size: int) -> tuple[bytes, str]:
+    """Return so many bytes of a file, or as many as can be read, and why no more can be if the file is damaged."""
+    parts: list[bytes] = []
+    try:
+        while size > 0 and (part := file.read1(size)):  # type: ignore[attr-defined]
+            parts.append(part)
+            size -= len(part)
+    except (OSError, EOFError) as error:
+        return b"".join(parts), str(getattr(error, "strerror", None) or error)
+    return b"".join(parts), ""
 
 
 class _Gunzipped(io.RawIOBase):
@@ -83,9 +101,32 @@ class _Gunzipped(io.RawIOBase):
 
     def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
         try:
-            return self._plain.readinto(buffer)
+            found = self._plain.read1(len(buffer))  # `readinto` would lose what comes before the damage
         except zlib.error as error:
             raise OSError(f"the packed data are damaged: {error}") from None
+        buffer[: len(found)] = found
+        return len(found)
+
+    def close(self) -> None:
+        self._plain.close()
+        self._packed.close()
+        super().close()
+
+
+class _Unzstd(io.RawIOBase):
+    """The same for zstd."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._packed = file
+        self._plain = pa.CompressedInputStream(pa.PythonFile(file, mode="r"), "zstd")
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
+        found = self._plain.read(min(len(buffer), PIECE))
+        buffer[: len(found)] = found
+        return len(found)
 
     def close(self) -> None:
         self._plain.close()

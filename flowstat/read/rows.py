@@ -9,13 +9,27 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from flowstat.errors import TraceError
+from flowstat.read.bad_rows import BadRows
 from flowstat.read.canonical import span_schema
-from flowstat.read.cells import Unreadable, codes, combine, ids, parents, pod_service, statuses, translate, words, zeros
+from flowstat.read.cells import (
+    Unreadable,
+    codes,
+    combine,
+    ids,
+    parents,
+    pod_service,
+    statuses,
+    translate,
+    valid_text,
+    words,
+    zeros,
+)
 from flowstat.read.columns import Columns
 from flowstat.read.mapping import Mapping
 from flowstat.read.node_columns import fields_of, node_template
 from flowstat.read.notices import Notices
-from flowstat.read.times import INSTANT, READABLE, Times
+from flowstat.read.times import INSTANT, READABLE, Times, note_untimed
+from flowstat.read.whole_ids import ROUNDED, WholeIds, rounded
 from flowstat.read.words import shown
 
 __all__ = ["Rows"]
@@ -40,6 +54,7 @@ class Rows:
         self.notices = notices
         self._schema = span_schema()
         self._times: dict[str, Times] = {}
+        self._whole = WholeIds()
         self._nodes: dict[tuple[str | None, ...], str] = {}  # of the template, by its values
         c = columns
         if c.shape == "log" and c.time is None:
@@ -66,14 +81,24 @@ class Rows:
         TraceError
             For a bad row unless they are skipped; if a column's type doesn't fit.
         """
-        bad = _Bad(self.origin, self.notices, number, length)
+        bad = BadRows(self.notices, lambda row: f"{self.origin}: row {number(row)}")
+        cells = {name: self._valid(name, column, bad) for name, column in cells.items()}
         batch = (self._log if self.columns.shape == "log" else self._spans)(cells, length, bad)
-        return bad.drop(batch)
+        batch = bad.drop(batch)
+        if self.columns.time is not None:
+            note_untimed(batch, self.origin, self.notices)
+        return batch
 
-    def _log(self, cells: Cells, length: int, bad: _Bad) -> pa.RecordBatch:
+    def _valid(self, name: str, column: pa.Array, bad: BadRows) -> pa.Array:
+        column, broken = valid_text(column)
+        bad.add(broken, lambda row: f"its text in {name!r} is not UTF-8: save the file as UTF-8")
+        return column
+
+    def _log(self, cells: Cells, length: int, bad: BadRows) -> pa.RecordBatch:
         c = self.columns
         assert c.case is not None
         case = cells[c.case]
+        bad.add(rounded(case), lambda row: f"its case ({c.case!r}) {ROUNDED}")
         if not pa.types.is_integer(case.type):
             case = _named(self._convert(c.case, case, words))
         bad.add(_nulls(case), lambda row: f"it has no case ({c.case!r} is empty)")
@@ -81,18 +106,14 @@ class Rows:
         time = self._time(c.time, cells, length, bad)
         return pa.RecordBatch.from_arrays([case, name, time], names=["trace_id", "name", "started_at"])
 
-    def _spans(self, cells: Cells, length: int, bad: _Bad) -> pa.RecordBatch:
+    def _spans(self, cells: Cells, length: int, bad: BadRows) -> pa.RecordBatch:
         c = self.columns
-        made: dict[str, pa.Array] = {}
+        made = self._ids(cells, bad)
         for column, name in (("trace_id", c.trace), ("span_id", c.span)):
-            assert name is not None
-            made[column] = self._convert(name, cells[name], ids)
             nothing = np.array(pc.equal(made[column], "").fill_null(True))
             bad.add(nothing, lambda row, name=name: f"it has no id ({name!r} is empty)")  # type: ignore[misc]
         zero = "is zero, which stands for no span: number spans from 1"
         bad.add(np.array(zeros(made["span_id"])), lambda row: f"its id ({c.span!r}) {zero}")
-        assert c.parent is not None
-        made["parent_id"] = self._convert(c.parent, cells[c.parent], parents)
         made["status"] = self._status(cells, length)
         made["name"] = self._name(cells, length, bad, made["status"])
         for column, name in (("key", c.key), ("sent", c.sent), ("worker", c.worker)):
@@ -106,6 +127,19 @@ class Rows:
             bad.add(unreadable, lambda row: f"the duration {shown(repr(lasted[row].as_py()))} ({c.duration!r}) is none")
         arrays = [made[f.name] if f.name in made else pa.nulls(length, f.type) for f in self._schema]
         return pa.RecordBatch.from_arrays(arrays, schema=self._schema)
+
+    def _ids(self, cells: Cells, bad: BadRows) -> dict[str, pa.Array]:
+        c = self.columns
+        found: dict[str, pa.Array] = {}
+        for column, name in (("trace_id", c.trace), ("span_id", c.span), ("parent_id", c.parent)):
+            assert name is not None
+            bad.add(rounded(cells[name]), lambda row, name=name: f"its id ({name!r}) {ROUNDED}")  # type: ignore[misc]
+            found[column] = self._convert(name, cells[name], ids)
+        found["parent_id"] = parents(found["parent_id"])
+        whole, lost = self._whole.read(found)
+        for column, name in (("trace_id", c.trace), ("span_id", c.span), ("parent_id", c.parent)):
+            bad.add(lost.get(column), lambda row, name=name: f"its id ({name!r}) {ROUNDED}")  # type: ignore[misc]
+        return whole | {"parent_id": parents(whole["parent_id"])}
 
     def _status(self, cells: Cells, length: int) -> pa.DictionaryArray:
         name = self.columns.status
@@ -121,7 +155,7 @@ class Rows:
         return status
 
     def _name(
-        self, cells: Cells, length: int, bad: _Bad, status: pa.DictionaryArray | None = None
+        self, cells: Cells, length: int, bad: BadRows, status: pa.DictionaryArray | None = None
     ) -> pa.DictionaryArray:
         """Return each row's node: where it takes one column only, that one as it is."""
         parts: list[pa.DictionaryArray] = []
@@ -150,7 +184,7 @@ class Rows:
         except Unreadable as error:
             raise TraceError(f"{self.origin}: the column {shown(repr(name))} can't be read: {error}") from None
 
-    def _time(self, name: str | None, cells: Cells, length: int, bad: _Bad) -> pa.Array:
+    def _time(self, name: str | None, cells: Cells, length: int, bad: BadRows) -> pa.Array:
         if name is None:
             return pa.nulls(length, INSTANT)
         column = cells[name]
@@ -161,32 +195,6 @@ class Rows:
 
         bad.add(unreadable, what)
         return times
-
-
-class _Bad:
-    """The bad rows of one batch, each with what is wrong."""
-
-    def __init__(self, origin: str, notices: Notices, number: Callable[[int], int], length: int) -> None:
-        self._origin = origin
-        self._notices = notices
-        self._number = number
-        self._length = length
-        self._reasons: list[tuple[np.ndarray, Callable[[int], str]]] = []
-
-    def add(self, rows: np.ndarray | None, what: Callable[[int], str]) -> None:
-        """These rows, if any, are bad; `what` tells why for each."""
-        if rows is not None and rows.any():
-            self._reasons.append((rows, what))
-
-    def drop(self, batch: pa.RecordBatch) -> pa.RecordBatch:
-        """Report the bad rows; return the batch without them."""
-        if not self._reasons:
-            return batch
-        any_bad = np.logical_or.reduce([rows for rows, _ in self._reasons])
-        for row in np.flatnonzero(any_bad).tolist():
-            what = next(what for rows, what in self._reasons if rows[row])
-            self._notices.bad(f"{self._origin}: row {self._number(row)}", what(row))
-        return batch.filter(pa.array(~any_bad))
 
 
 def _nulls(column: pa.Array) -> np.ndarray | None:

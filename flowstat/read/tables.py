@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -20,11 +21,13 @@ import pyarrow.parquet as pq
 
 from flowstat.errors import TraceError
 from flowstat.read.columns import Columns, find_columns
+from flowstat.read.csv_rows import WholeRows
 from flowstat.read.mapping import Mapping
 from flowstat.read.notices import Notices
-from flowstat.read.opening import open_unpacked
+from flowstat.read.opening import open_unpacked, read_as_far
 from flowstat.read.rows import Rows
-from flowstat.read.words import shown
+from flowstat.read.whole_ids import looks_decimal
+from flowstat.read.words import is_storable, shown
 
 __all__ = ["parquet_spans", "read_table"]
 
@@ -35,23 +38,29 @@ BLOCK = 4 << 20
 """Bytes of a CSV file that are parsed at once; a row can't be longer."""
 
 HEADER = 1 << 20
+FIRST_IDS = 1 << 12
 DELIMITERS = ",;\t|"
 BOM = b"\xef\xbb\xbf"
+
+_quoted = re.compile(r'(?:^|(?<=[,;\t|\r\n]))"(?:[^"]|"")*+"(?=[,;\t|\r\n]|$)')
 
 
 def read_table(path: Path, origin: str, mapping: Mapping, notices: Notices) -> Iterator[pa.RecordBatch]:
     """Read a table of spans or a sequential log, CSV or Parquet, in batches.
 
     CSV is UTF-8 text, perhaps packed with gzip or zstd, with a header; its delimiter (comma, semicolon, tab or `|`) is
-    the one that the header has most of. Only the columns that are needed are converted.
+    the one that the header has most of outside of quotes. Only the columns that are needed are converted.
 
-    Of spans, ids are taken as texts; a parent that is null, empty, `root`, `none`, `null` or zeros only makes a root.
+    Of spans, ids are taken as texts, those of `flowstat.read.whole_ids` as the whole numbers that they were; a parent
+    that is null, empty, `root`, `none`, `null` or zeros only makes a root.
     The node is `mapping.node`, filled with the columns (`service`, `name`, `worker`, `key` and `status` are those
     found for that), else `{service}.{name}`, or `{name}` where no service is known. Without a column of services, a
     Kubernetes pod's name says it. A status that is no word for an error is ok.
 
     Bad records are rows with a wrong number of fields, without a case, an activity, a trace or span id, with an
-    empty node name, and with a time that can't be read; an empty time is unknown.
+    empty node name, with a time that can't be read (an empty one is unknown), an id that lost digits, or text that is
+    not UTF-8 in a column that is read; in CSV a row with a quote that is left open (see `flowstat.read.csv_rows`), and
+    all that follows where the packed data are damaged or cut off.
 
     Yields
     ------
@@ -100,7 +109,18 @@ def parquet_spans(path: Path, origin: str, mapping: Mapping) -> Columns | None:
     identical = len(names) == 1 and all(pa.types.is_string(k) or pa.types.is_integer(k) for k in names)
     texts = all(pa.types.is_string(kind(name)) for name in (columns.name, columns.status) if name)
     times = all(pa.types.is_timestamp(kind(name)) for name in (columns.started, columns.ended) if name)
-    return columns if identical and texts and times else None
+    if not (identical and texts and times):
+        return None
+    return None if pa.types.is_string(*names) and _first_ids_look_decimal(path, origin, columns) else columns
+
+
+def _first_ids_look_decimal(path: Path, origin: str, columns: Columns) -> bool:
+    """Whether the first ids may be whole numbers that were written as decimals."""
+    ids = [columns.trace, columns.span, columns.parent]
+    with _refusing(origin, "Parquet"), pq.ParquetFile(path) as file:
+        for batch in file.iter_batches(FIRST_IDS, columns=ids):
+            return any(looks_decimal(column.cast(pa.string())) for column in batch.columns)
+    return False
 
 
 def _read_parquet(path: Path, origin: str, mapping: Mapping, notices: Notices) -> Iterator[pa.RecordBatch]:
@@ -129,11 +149,7 @@ def _read_csv(path: Path, origin: str, mapping: Mapping, notices: Notices) -> It
     names, delimiter, before, alone = _header(path, origin)
     columns = find_columns(names, mapping, origin)
     rows = Rows(columns, names, mapping, origin, notices)
-    wrong: list[tuple[int, int]] = []
-
-    def remember(row: Any) -> str:
-        wrong.append((row.number - 1, row.actual_columns))  # the header is its first
-        return "skip"
+    wrong: list[tuple[int, str]] = []
 
     def number(row: int) -> int:
         """The place in the file of the row that is so many after the right ones before it."""
@@ -148,7 +164,6 @@ def _read_csv(path: Path, origin: str, mapping: Mapping, notices: Notices) -> It
         column_names=[f"f{k}" for k in range(len(names))],
         skip_rows_after_names=1,
     )
-    parse = pa_csv.ParseOptions(delimiter=delimiter, newlines_in_values=True, invalid_row_handler=remember)
     types = {place: pa.dictionary(pa.int32(), pa.string()) for name, place in places.items() if name in rows.words}
     convert = pa_csv.ConvertOptions(
         include_columns=list(places.values()),
@@ -156,6 +171,7 @@ def _read_csv(path: Path, origin: str, mapping: Mapping, notices: Notices) -> It
         null_values=[""],
         strings_can_be_null=True,
         quoted_strings_can_be_null=True,
+        check_utf8=False,  # `Rows` says in which row
     )
     first = reported = 0
     if alone:
@@ -163,58 +179,64 @@ def _read_csv(path: Path, origin: str, mapping: Mapping, notices: Notices) -> It
         return
     with _refusing(origin, "CSV"), closing(open_unpacked(path, origin, notices)) as file:
         file.read(before)
-        reader = pa_csv.open_csv(file, read_options=read, parse_options=parse, convert_options=convert)
+        whole = WholeRows(file, delimiter, len(names), BLOCK)
+
+        def remember(row: Any) -> str:
+            what = whole.reason(row.text) or f"it has {row.actual_columns} fields, the header has {len(names)}"
+            wrong.append((row.number - 1, what))  # the header is its first
+            return "skip"
+
+        parse = pa_csv.ParseOptions(delimiter=delimiter, newlines_in_values=True, invalid_row_handler=remember)
+        reader = pa_csv.open_csv(whole, read_options=read, parse_options=parse, convert_options=convert)
         for batch in reader:
-            reported = _report(wrong, reported, len(names), origin, notices)
-            cells = {name: batch.column(batch.schema.get_field_index(place)) for name, place in places.items()}
+            reported = _report(wrong, reported, origin, notices)
+            as_read = {name: batch.column(batch.schema.get_field_index(place)) for name, place in places.items()}
+            cells = {name: whole.as_it_was(column) for name, column in as_read.items()}
             yield rows.read(cells, len(batch), lambda row, first=first: number(first + row))  # type: ignore[misc]
             first += len(batch)
-        _report(wrong, reported, len(names), origin, notices)
+        _report(wrong, reported, origin, notices)
     if not first:
         yield rows.read({name: pa.nulls(0) for name in rows.needed}, 0, number)
 
 
-def _report(wrong: list[tuple[int, int]], reported: int, width: int, origin: str, notices: Notices) -> int:
-    """Tell of the rows with a wrong number of fields that were not told of yet."""
-    for row, fields in wrong[reported:]:
-        notices.bad(f"{origin}: row {row}", f"it has {fields} fields, the header has {width}")
+def _report(wrong: list[tuple[int, str]], reported: int, origin: str, notices: Notices) -> int:
+    """Tell of the rows that are none of the header's fields and were not told of yet."""
+    for row, what in wrong[reported:]:
+        notices.bad(f"{origin}: row {row}", what)
     return len(wrong)
 
 
 def _header(path: Path, origin: str) -> tuple[list[str], str, int, bool]:
     """Return the columns of a CSV file, what stands between them, the bytes before, and whether no row follows."""
     with _refusing(origin, "CSV"), closing(open_unpacked(path, origin)) as file:
-        head = file.read(HEADER)
-    if head.startswith((b"\xff\xfe", b"\xfe\xff")):
+        head, damage = read_as_far(file, HEADER)
+    if damage and b"\n" not in head.lstrip(BOM + b"\r\n"):
+        raise TraceError(f"{origin} can't be read as CSV: {damage}")
+    if head.startswith((b"\xff\xfe", b"\xfe\xff")) or (
+        b"\0" in head[:16] and not (any(head[:16:2]) and any(head[1:16:2]))
+    ):
         raise TraceError(f"{origin} is UTF-16 text: save it as UTF-8")
     start = head.removeprefix(BOM).lstrip(b"\r\n")
-    skipped, head = head[: len(head) - len(start)], start
-    before = len(skipped)
-    if b"\0" in head:
+    before = len(head) - len(start)
+    if b"\0" in start:
         raise TraceError(f"{origin} is a binary file, not CSV")
-    try:
-        text = head.decode()
-    except UnicodeDecodeError as error:
-        if before + len(head) < HEADER or error.start < len(head) - 4:
-            line = skipped.count(b"\n") + head.count(b"\n", 0, error.start) + 1
-            raise TraceError(f"{origin}:{line}: not UTF-8 text: save it as UTF-8") from None
-        text = head[: error.start].decode()
+    text = start.decode(errors="surrogateescape")
     if not text.strip():
         raise TraceError(f"{origin} is empty: it has no header")
-    found: list[tuple[int, list[str], str, bool]] = []
-    for delimiter in DELIMITERS:
-        reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
-        try:
-            names = next(reader)
-        except csv.Error as error:
-            raise TraceError(f"{origin}: its header can't be read as CSV: {error}") from None
-        try:
-            alone = before + len(head) < HEADER and not any(reader)
-        except csv.Error:
-            alone = False
-        found.append((len(names), names, delimiter, alone))
-    _, names, delimiter, alone = max(found, key=lambda each: each[0])
-    return names, delimiter, before, alone
+    bare = re.split("[\r\n]", _quoted.sub("", text), maxsplit=1)[0]
+    delimiter = max(DELIMITERS, key=bare.count)
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    try:
+        names = next(reader)
+    except csv.Error as error:
+        raise TraceError(f"{origin}: its header can't be read as CSV: {error}") from None
+    if not all(map(is_storable, names)):
+        line = head.count(b"\n", 0, before) + 1
+        raise TraceError(f"{origin}:{line}: the header is not UTF-8 text: save it as UTF-8")
+    try:
+        return names, delimiter, before, len(head) < HEADER and not damage and not any(reader)
+    except csv.Error:
+        return names, delimiter, before, False
 
 
 class _refusing:
@@ -229,6 +251,4 @@ class _refusing:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
         if isinstance(error, pa.ArrowException | OSError | EOFError):
             what = shown(str(error).split("\n", 1)[0], 200) or type(error).__name__
-            if "straddling" in what:
-                what = f"a row is longer than {BLOCK >> 20} MB: is a quote left open?"
             raise TraceError(f"{self.origin} can't be read as {self.format}: {what}") from None

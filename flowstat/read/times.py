@@ -17,7 +17,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-__all__ = ["INSTANT", "READABLE", "Times", "nanoseconds"]
+from flowstat.read.notices import Notices
+from flowstat.read.words import shown
+
+__all__ = ["INSTANT", "READABLE", "Times", "nanoseconds", "note_untimed"]
 
 INSTANT: Final = pa.timestamp("ns", tz="UTC")
 
@@ -182,6 +185,15 @@ def nanoseconds(text: str) -> int | None:
         return None
     whole = (since.days * 86400 + since.seconds) * SECOND + int((fraction or "0")[:9].ljust(9, "0"))
     return whole if LEAST <= whole <= LARGEST else None
+
+
+def note_untimed(log: pa.RecordBatch, origin: str, notices: Notices) -> None:
+    """Note how many events of a log have no time."""
+    times = log.column("started_at")
+    if times.null_count:
+        case = str(log.column("trace_id")[pc.index(pc.is_null(times), True).as_py()].as_py())
+        example = f"{origin}: case {shown(repr(case))}"
+        notices.note("events without a time, taken after the others of their case", example, times.null_count)
 
 
 def _zone(text: str | None) -> timezone:

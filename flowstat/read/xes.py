@@ -19,7 +19,7 @@ from flowstat.errors import TraceError
 from flowstat.read.mapping import Mapping
 from flowstat.read.nodes import Template, template_of
 from flowstat.read.notices import Notices
-from flowstat.read.opening import open_unpacked
+from flowstat.read.opening import open_unpacked, read_as_far
 from flowstat.read.words import shown
 from flowstat.read.xes_batches import SPAN_KEYS, Converter, LogConverter, SpanConverter
 from flowstat.read.xes_blocks import Events, plain_events
@@ -48,7 +48,8 @@ def read_xes(path: Path, origin: str, mapping: Mapping, notices: Notices) -> Ite
     `XesWriter` wrote gives its spans back.
 
     Bad records are events without a name, outside of a trace, or with a time that can't be read; they are numbered
-    from 1 in the file.
+    from 1 in the file, as traces are. Where the file is cut off, damaged or not well-formed, the trace there and all
+    behind it are one bad record; events of unknown time, which come last in their case, are noted.
 
     Yields
     ------
@@ -63,23 +64,23 @@ def read_xes(path: Path, origin: str, mapping: Mapping, notices: Notices) -> Ite
     """
     with closing(open_unpacked(path, origin, notices)) as file:
         document = _Document(file, path, origin, mapping, notices)
-        try:
-            found: list[Events] = []
-            rows = 0
-            convert: Converter | None = None
-            for events in document.events():
-                convert = convert or document.converter()
-                found.append(events)
-                rows += len(events.case_of)
-                if rows >= ROWS:
-                    yield convert.batch(found)
-                    found, rows = [], 0
+        found: list[Events] = []
+        rows = 0
+        convert: Converter | None = None
+        for events in document.events():
             convert = convert or document.converter()
-            if rows or not convert.events:
+            found.append(events)
+            rows += len(events.case_of)
+            if rows >= ROWS:
                 yield convert.batch(found)
-        except (OSError, EOFError) as error:
-            reason = getattr(error, "strerror", None) or error
-            raise TraceError(f"can't read the trace {origin}: {reason}") from None
+                found, rows = [], 0
+        convert = convert or document.converter()
+        if rows or not convert.events:
+            yield convert.batch(found)
+
+
+class _Broken(Exception):
+    """The text is not XML from a line on: where, and why."""
 
 
 class _Document:
@@ -97,15 +98,40 @@ class _Document:
         self.spans = False
         self._header = b""
         self._skipped = 0  # bytes after the header that the present parser did not see
+        self._damage = ""
+        self._walker: _Walker | None = None
 
     def events(self) -> Iterator[Events]:
-        """Yield the events, some traces at once."""
+        """Yield the events, some traces at once: of what can be read, up to the first trace that is not whole."""
+        whole = 0
+        try:
+            for events in self._events():
+                whole += len(events.cases)
+                yield events
+        except _Broken as broken:
+            where, what = broken.args
+            if self._walker is None:
+                damage = f"can't read the trace {self.origin}: {self._damage}"
+                raise TraceError(damage if self._damage else f"{where}: {what}") from None
+            events = self._walker.take()
+            whole += len(events.cases)
+            yield events
+            if not self._damage:
+                self.notices.bad(where, f"{what}: can't read on from trace {whole + 1}")
+        if self._damage:
+            self.notices.bad(f"{self.origin}: trace {whole + 1}", f"can't read on: {self._damage}")
+
+    def _events(self) -> Iterator[Events]:
         scout = _Walker(self, scouting=True)
         head = b""
         while scout.first < 0:
-            step = self.file.read(STEP)
+            step = self._read(STEP)
             head += step
-            self._feed(scout, step)
+            try:
+                self._feed(scout, step)
+            except _Broken:
+                if scout.first < 0:
+                    raise
             self.spans = scout.spans
             if not step:
                 yield scout.take()
@@ -113,7 +139,7 @@ class _Document:
         self._header, rest = head[: scout.first], head[scout.first :]
         plain = scout.plain and not head.startswith((b"\xfe\xff", b"\xff\xfe"))
         end = b"</trace>"
-        while plain and (chunk := self.file.read(CHUNK)):
+        while plain and (chunk := self._read(CHUNK)):
             rest += chunk
             cut = rest.rfind(end) + len(end)
             if cut < len(end):
@@ -126,24 +152,27 @@ class _Document:
             yield events
             rest = rest[cut:]
             self._skipped += cut
-        walker = _Walker(self, self._header)
+        walker = self._walker = _Walker(self, self._header)
         self._feed(walker, rest)
-        yield from self._walk(walker)
+        chunk = b"-"
+        while chunk:
+            yield walker.take()
+            chunk = self._read(CHUNK)
+            self._feed(walker, chunk)
+        yield walker.take()
+
+    def _read(self, size: int) -> bytes:
+        """Return so many bytes of the file, or as many as can be read."""
+        if self._damage:
+            return b""
+        data, self._damage = read_as_far(self.file, size)
+        return data
 
     def converter(self) -> Converter:
         """Return what makes batches of the events."""
         if self.spans:
             return SpanConverter(self.origin, self.notices)
         return LogConverter(self.origin, self.notices, self.template, self.time)
-
-    def _walk(self, walker: _Walker) -> Iterator[Events]:
-        """Read the rest of the file with a parser."""
-        chunk = b"-"
-        while chunk:
-            yield walker.take()
-            chunk = self.file.read(CHUNK)
-            self._feed(walker, chunk)
-        yield walker.take()
 
     def _feed(self, walker: _Walker, data: bytes) -> None:
         """Parse some bytes; none end the document."""
@@ -153,8 +182,8 @@ class _Document:
             what = expat.ErrorString(error.code)
             where = f"{self.origin}:{self.line(walker.parser.ErrorLineNumber)}"
             if error.code in CUT_OFF:
-                raise TraceError(f"{where}: the file ends within the log (cut off?): {what}") from None
-            raise TraceError(f"{where}: not well-formed XML: {what}") from None
+                raise _Broken(where, f"the file ends within the log (cut off?): {what}") from None
+            raise _Broken(where, f"not well-formed XML: {what}") from None
         except (LookupError, ValueError) as error:
             raise TraceError(f"{self.origin}: its encoding can't be read: {error}") from None
 
@@ -163,8 +192,8 @@ class _Document:
         skipped = self._skipped
         if skipped:
             with closing(open_unpacked(self.path, self.origin)) as file:
-                file.read(len(self._header))
-                while skipped and (data := file.read(min(skipped, CHUNK))):
+                read_as_far(file, len(self._header))
+                while skipped and (data := read_as_far(file, min(skipped, CHUNK))[0]):
                     line += data.count(b"\n")
                     skipped -= len(data)
         return line

@@ -4,7 +4,8 @@ In a block of whole traces the values of attributes are what stands between quot
 between one value and the next, such as `"/></event><event><string key="concept:name" value="`, are few: they are put
 in a dictionary, each is parsed by a strict grammar, and the rest is arithmetic on their codes. Where a piece is
 anything else (a comment, nested attributes, other quotes, another order), or the pieces don't nest, the block is not
-plain, and an XML parser has to read it (`flowstat.read.xes`).
+plain, and an XML parser has to read it (`flowstat.read.xes`). So it is where a value, wanted or not, has a character or
+a reference that XML refuses: all that is ill-formed is left to the parser.
 """
 
 from __future__ import annotations
@@ -31,10 +32,15 @@ _blank = r"[ \t\r\n]"
 _piece = re.compile(
     rf"(?P<close>{_blank}*(?:/>|>{_blank}*</(?P<closed>[A-Za-z]+){_blank}*>))?"
     rf"(?P<structure>(?:{_blank}*</?(?:trace|event){_blank}*>)*){_blank}*"
-    rf'(?P<open><(?P<opened>[A-Za-z]+){_blank}+key="(?P<key>[^"<&]*)"{_blank}+value=")?'
+    rf'(?P<open><(?P<opened>[A-Za-z]+){_blank}+key="(?P<key>[^"<&\x00-\x1f]*)"{_blank}+value=")?'
 )
 _tag = re.compile(r"</?(?:trace|event)")
 _special = r"[&<\x00-\x1f]"
+_reference = re.compile(rb"&[^&;]{1,20};")
+
+# What XML can't hold: characters, and two more in UTF-8.
+_NEVER = bytes(c for c in range(32) if c not in b"\t\n\r")
+_NEVER_CHARACTERS = (b"\xef\xbf\xbe", b"\xef\xbf\xbf")
 
 # What a tag leads to: from which level, to which.
 _STEPS = {"<trace": (LOG, TRACE), "</trace": (TRACE, LOG), "<event": (TRACE, EVENT), "</event": (EVENT, TRACE)}
@@ -75,8 +81,10 @@ class _Piece(NamedTuple):
     """The level it leads to, -1 if to the same."""
     traces: int
     events: int
-    special: int
-    """Characters that values don't have as they are."""
+    tags: int
+    """How many tags it has."""
+    blanks: int
+    """Tabs and line ends in it, which values don't have as they are."""
 
 
 def plain_events(block: bytes, case: str, keys: Sequence[str]) -> Events | None:
@@ -95,6 +103,8 @@ def plain_events(block: bytes, case: str, keys: Sequence[str]) -> Events | None:
         try:
             block.decode()
         except UnicodeDecodeError:
+            return None
+        if any(never in block for never in _NEVER_CHARACTERS):
             return None
     octets = np.frombuffer(block, np.uint8)
     quotes = np.flatnonzero(octets == ord('"')).astype(np.int32)
@@ -117,8 +127,10 @@ def plain_events(block: bytes, case: str, keys: Sequence[str]) -> Events | None:
     numbers = np.bincount(codes, minlength=len(pieces.dictionary))
     if len(kinds) < len(numbers) or not _follow(codes, numbers, kinds):
         return None
-    special = int(np.count_nonzero((octets < 32) | (octets == ord("<"))))
-    escaped = b"&" in block or special != int((numbers * [k.special for k in kinds]).sum())
+    tags, controls = np.count_nonzero(octets == ord("<")), np.count_nonzero(octets < 32)
+    escaped = b"&" in block or controls != (numbers * [k.blanks for k in kinds]).sum()
+    if tags != (numbers * [k.tags for k in kinds]).sum() or (escaped and not _is_well_formed(block)):
+        return None
     try:
         return _events(texts, codes, kinds, case, keys, escaped)
     except expat.ExpatError:
@@ -147,8 +159,22 @@ def _parse(text: str) -> _Piece | None:
     opened = found["opened"]
     if opened in ("trace", "event", "log"):
         return None
-    special = sum(c < " " or c == "<" for c in text)
-    return _Piece(ends, opened, found["closed"], found["key"] or "", before, after, traces, events, special)
+    tags, blanks = text.count("<"), sum(c < " " for c in text)
+    return _Piece(ends, opened, found["closed"], found["key"] or "", before, after, traces, events, tags, blanks)
+
+
+def _is_well_formed(block: bytes) -> bool:
+    """Whether there are only characters and references that XML allows."""
+    if len(block.translate(None, _NEVER)) < len(block):
+        return False
+    references = _reference.findall(block)
+    if len(references) < block.count(b"&"):
+        return False
+    try:
+        _meant(b"".join(set(references)).decode())
+    except (expat.ExpatError, UnicodeDecodeError):
+        return False
+    return True
 
 
 def _follow(codes: np.ndarray, numbers: np.ndarray, kinds: list[_Piece]) -> bool:

@@ -3,7 +3,7 @@
 `concept:name` is the node, `time:timestamp` when its handling started (or else when the message was sent, or the
 handling ended), so that any tool reads a valid log. What XES has no word for is kept in attributes `flowstat:...`,
 which `flowstat.read.xes` gives back; the log's attribute `flowstat:content` says that they are there. A message that no
-arrow took is an event named `(dropped)`.
+arrow took and that has no name is an event named `(dropped)`; a node of that name is written `_x0028_dropped)`.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ LINKS: Final = "flowstat:links"
 NAME: Final = "concept:name"
 TIME: Final = "time:timestamp"
 DROPPED: Final = "(dropped)"
+_NAMED_DROPPED = "_x0028_dropped)"
 
 TIMES = ("started_at", "sent_at", "ended_at")
 
@@ -159,11 +160,11 @@ def _plain(batch: pa.RecordBatch) -> pa.RecordBatch:
 
 
 def _trace(name: str, rows: list[dict[str, Any]]) -> str:
-    lines = ["\t<trace>\n", _attribute("string", NAME, name, "\t\t")]
+    lines = ["\t<trace>\n", _attribute("string", NAME, encode(name), "\t\t")]
     for row in rows:
         lines.append("\t\t<event>\n")
-        shown = row["name"] if row["name"] is not None else DROPPED
-        lines.append(_attribute("string", NAME, shown))
+        name = DROPPED if row["name"] is None else encode(row["name"])
+        lines.append(_attribute("string", NAME, _NAMED_DROPPED if name == DROPPED and row["name"] else name))
         time = next((row[name] for name in TIMES if row[name] is not None), None)
         if time is not None:
             lines.append(_attribute("date", TIME, _date(time)))
@@ -172,14 +173,15 @@ def _trace(name: str, rows: list[dict[str, Any]]) -> str:
             if value is None or column == "name":
                 continue
             kind = "int" if column in TIMES else "string"
-            lines.append(_attribute(kind, PREFIX + column, str(value)))
+            lines.append(_attribute(kind, PREFIX + column, encode(str(value))))
         lines.append("\t\t</event>\n")
     lines.append("\t</trace>\n")
     return "".join(lines)
 
 
 def _attribute(kind: str, key: str, value: str, indent: str = "\t\t\t") -> str:
-    return f'{indent}<{kind} key="{key}" value="{encode(value).translate(_ENTITIES)}"/>\n'
+    """Return an attribute; the value is encoded."""
+    return f'{indent}<{kind} key="{key}" value="{value.translate(_ENTITIES)}"/>\n'
 
 
 def _date(nanoseconds: int) -> str:
