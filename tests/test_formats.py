@@ -18,14 +18,36 @@ JSON = {
     "otlp": [
         {"resourceSpans": []},
         {"resource_spans": [{"scopeSpans": []}]},
+        {"resourceLogs": [{"scopeLogs": [{"logRecords": [{"traceId": "1", "body": {}}]}]}]},
+        {"resourceMetrics": []},
+        {"batches": [{"resource": {}, "instrumentationLibrarySpans": [{"spans": [{"traceId": "1"}]}]}]},
+        {"batches": [{"scopeSpans": []}]},
+        {"batches": []},
     ],
     "jaeger": [
         {"data": [{"traceID": "1", "spans": [], "processes": {}}]},
         {"traceID": "1", "spans": []},
+        {"data": [], "total": 0, "limit": 0, "offset": 0, "errors": None},
+        {"total": 0, "data": []},
+        {"data": [{"spans": [{"tags": [{"key": "trace_id"}], "resourceSpans": [], "trace_id": 1}]}]},
     ],
-    "zipkin": [[{"traceId": "1", "id": "2", "parentId": "1"}], [[{"traceId": "1", "id": "2"}]], []],
-    "ocel_json": [{"objectTypes": [], "eventTypes": [], "objects": [], "events": []}],
-    "jsonl": [{"trace_id": 1, "span_id": 1, "name": "a", "sent": ""}, {}],
+    "zipkin": [
+        [{"traceId": "1", "id": "2", "parentId": "1"}],
+        [[{"traceId": "1", "id": "2"}]],
+        [{"tags": {"operationName": "a", "trace_id": "b", "objects": "c", "resourceSpans": "d"}, "traceId": "1"}],
+        {"id": "2", "tags": {"operationName": '{"traceID": "', "trace_id": "b", "x": {"y": 1}}, "traceId": "1"},
+        [],
+    ],
+    "ocel_json": [
+        {"objectTypes": [], "eventTypes": [], "objects": [], "events": []},
+        {"events": [{"id": "e", "type": "a", "time": "t", "attributes": [{"name": "trace_id"}]}], "objects": []},
+        {"events": [], "objects": []},
+    ],
+    "jsonl": [
+        {"trace_id": 1, "span_id": 1, "name": "a", "sent": ""},
+        {"name": "a", "links": [{"traceID": 1, "traceId": 2}], "more": {"operationName": 5}, "trace_id": 1},
+        {},
+    ],
 }
 
 
@@ -113,3 +135,62 @@ def test_a_head_that_ends_inside_a_character_is_text(tmp_path, shift):
     path = tmp_path / "a.csv"
     path.write_text("case,activity\n" + "x" * shift + "".join(f"{k},注文\n" for k in range(9000)), encoding="utf-8")
     assert recognise(path, "a.csv") == "csv"
+
+
+def test_a_document_of_another_signal_may_come_first(tmp_path):
+    path = tmp_path / "a"
+    for first in ({}, {"resourceLogs": []}, {"resource_metrics": []}, {"resourceProfiles": []}):
+        path.write_text(f'{json.dumps(first)}\n{{"resourceSpans": []}}\n')
+        assert recognise(path, "a") == "otlp"
+
+
+@pytest.mark.parametrize("damaged", ['{"trace', "{{}", '{"a": [1, "b}', "[]]", "{]", "{}}"])
+def test_a_damaged_first_line_hides_nothing(tmp_path, damaged):
+    path = tmp_path / "a"
+    path.write_text(f'{damaged}\n\n{{"trace_id": 1}}\n')
+    assert recognise(path, "a") == "jsonl"
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_the_key_that_tells_may_come_late(tmp_path, packed):
+    path = tmp_path / "a"
+    for long in ("x" * 100_000, [{"name": "y" * 100}] * 3000, {"traceID": "z" * 100_000}):
+        text = json.dumps({"more": long, "traceId": "1", "id": "2"}).encode()
+        path.write_bytes(gzip.compress(text) if packed else text)
+        assert recognise(path, "a") == "zipkin"
+    events = [{"id": f"e{k}", "time": "t", "attributes": [], "type": "a"} for k in range(3000)]
+    path.write_text(json.dumps({"events": events, "objects": []}))
+    assert recognise(path, "a") == "ocel_json"
+
+
+@pytest.mark.parametrize("indent", [None, 2])
+@pytest.mark.parametrize(
+    "data",
+    [
+        {"hello": 1, "world": {"traceId": 5}},
+        [{"hello": 1, "world": [{"trace_id": 5}]}],
+        {"hello": 1, "world": 2, "data": [1]},
+        {"hello": 1, "world": 2, "batches": [{"a": 1}]},
+        [{"hello": 1, "world": 2, "trace_id": 1, "objects": []}],
+    ],
+)
+def test_json_of_another_kind_is_called_so(tmp_path, data, indent):
+    path = tmp_path / "a"
+    path.write_text(json.dumps(data, indent=indent))
+    with pytest.raises(
+        TraceError, match=r"a is no trace that flowstat knows: it is JSON with the keys 'hello', 'world'"
+    ):
+        recognise(path, "a")
+    with pytest.raises(TraceError, match="it reads Parquet, JSON Lines, OTLP/JSON, Jaeger, Zipkin"):
+        recognise(path, "a")
+
+
+@pytest.mark.parametrize("name", ["a.jsonl", "a.ndjson", "a.jsonl.gz", "a.jsonl.zst"])
+def test_a_file_of_no_lines_is_a_trace_without_rows(tmp_path, name):
+    path = tmp_path / name
+    packed = {".gz": gzip.compress(b""), ".zst": pa.compress(b"", codec="zstd", asbytes=True)}
+    path.write_bytes(packed.get(path.suffix, b""))
+    assert recognise(path, name) == "jsonl"
+    path.rename(tmp_path / "a")
+    with pytest.raises(TraceError, match="a is empty: no trace was recorded in it"):
+        recognise(tmp_path / "a", "a")

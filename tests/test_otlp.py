@@ -194,6 +194,26 @@ def test_documents_come_whole_pretty_or_by_line(tmp_path):
     assert len(read_text(read_otlp, tmp_path, lines({}, a))) == 1
 
 
+@pytest.mark.parametrize("spans", ["instrumentationLibrarySpans", "scopeSpans"])
+def test_the_answer_of_tempo_is_read(tmp_path, spans):
+    (resource,) = document(span(), span(name="b"))["resourceSpans"]
+    answer = {"batches": [{"resource": resource["resource"], spans: resource["scopeSpans"]}]}
+    expected = read_text(read_otlp, tmp_path, document(span(), span(name="b")))
+    assert read_text(read_otlp, tmp_path, answer) == expected
+    assert read_text(read_otlp, tmp_path, {"batches": []}) == []
+    assert len(expected) == 2
+
+
+@pytest.mark.parametrize("signal", ["resourceLogs", "resourceMetrics", "resource_logs", "resource_profiles"])
+def test_other_signals_are_left_out_and_noted(tmp_path, signal):
+    other = {signal: [{"scopeLogs": [{"logRecords": [{"traceId": T, "spanId": S}]}]}]}
+    for content in (lines(other, document(span())), lines(other, other, document(span()), other)):
+        notices = Notices()
+        assert len(read_text(read_otlp, tmp_path, content, notices)) == 1
+        ((what, number),) = [(p.what, p.number) for p in notices.problems]
+        assert (what, number) == (OTHERS, content.count(signal.encode()))
+
+
 def test_a_document_without_spans_is_none(tmp_path):
     for empty in ({"resourceSpans": []}, {"resourceSpans": None}, {"resourceSpans": [{}]}, document()):
         assert read_text(read_otlp, tmp_path, empty) == []
@@ -422,8 +442,12 @@ def test_a_writer_leaves_nothing_when_it_fails(tmp_path):
 
 
 def test_an_own_attribute_that_no_writer_wrote_is_named(tmp_path):
-    for key, what in (("flowstat.status", "one of ok, error"), ("flowstat.sent_at", "whole nanoseconds")):
-        odd = span(attributes=[{"key": key, "value": text("??")}])
+    for key, what in (
+        ("flowstat.status", "one of ok, error"),
+        ("flowstat.sent_at", "whole nanoseconds"),
+        ("flowstat.sent", "'flowstat.sent' is not a send pattern: '\"'"),
+    ):
+        odd = span(attributes=[{"key": key, "value": text('"')}])
         assert what in complaint(read_otlp, tmp_path, document(odd, scope={"name": "flowstat"}))
     unnamed = document(span(name=""), scope={"name": "flowstat"})
     assert "its node has no name" in complaint(read_otlp, tmp_path, unnamed)

@@ -1,21 +1,30 @@
 import json
 import os
 from collections import Counter
+from dataclasses import replace
 
 import orjson
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flowstat.errors import TraceError
+from flowstat.estimate.counting import count
+from flowstat.read import zipkin
 from flowstat.read.jsonlines import CUT_OFF
+from flowstat.read.mapping import Mapping
 from flowstat.read.notices import Notices
-from flowstat.read.zipkin import read_zipkin
+from flowstat.read.traces import read_traces
 from tests.conftest import SHARED
-from tests.span_files import complaint, counted, is_refused_well, read, read_text
+from tests.span_files import complaint, counted, is_refused_well, plain, read, read_text
 from tests.strategies import event
 
 T = "0af7651916cd43dd8448eb211c80319c"
+
+
+def read_zipkin(path, origin, mapping, notices):
+    """Read one file, as the readers of other formats do."""
+    return zipkin.read_zipkin([(path, origin)], mapping, notices)
 
 
 def span(id, parent=None, service="shop", **more):
@@ -104,6 +113,98 @@ def test_the_halves_of_a_call_are_two_events(tmp_path, spans, expected):
     assert tree(read_text(read_zipkin, tmp_path, spans)) == expected
     rows = read_text(read_zipkin, tmp_path, b"\n".join(orjson.dumps([s]) for s in [*spans, *spans]))
     assert tree(rows) == expected
+
+
+def files_of(tmp_path, documents):
+    paths = [tmp_path / f"{k}.json" for k in range(len(documents))]
+    for path, document in zip(paths, documents, strict=True):
+        path.write_bytes(orjson.dumps(document))
+    return paths
+
+
+CALLS = [
+    client("a"),
+    server("a"),
+    span("b", "a", "bank"),
+    client("c", "b", "bank"),
+    server("c", "b", "ledger", shared=False),
+    span("d", "c", "ledger"),
+    span("e", "c", "x"),
+]
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_the_halves_of_a_call_may_stand_in_several_files(tmp_path, order):
+    together = read_text(read_zipkin, tmp_path, CALLS)
+    expected = {"a": None, "a/bank": "a", "b": "a/bank", "c": "b", "c/ledger": "c", "d": "c/ledger", "e": "c/ledger"}
+    assert tree(together) == expected
+    paths = files_of(tmp_path, [[each] for each in CALLS])[::order]
+    batches = list(zipkin.read_zipkin([(path, path.name) for path in paths], Mapping(), Notices()))
+    assert [row for batch in batches for row in plain(batch)] == together[::order]
+    expected = replace(count(read_traces(tmp_path / "traces.json")), files=())
+    (tmp_path / "traces.json").unlink()
+    assert replace(count(read_traces(*paths)), files=()) == expected
+    assert replace(count(read_traces(tmp_path)), files=()) == expected
+    assert expected.table["bank.work", "ledger.work"] == 1
+
+
+def test_a_bad_span_is_named_by_its_own_file(tmp_path):
+    paths = files_of(tmp_path, [[client("a")], [server("a"), server("a") | {"id": 5}]])
+    with pytest.raises(TraceError, match=f"^{paths[1]}: span 2: 'id' is 5"):
+        count(read_traces(*paths))
+    counts = count(read_traces(*paths, skip_bad=True))
+    assert (counts.table, counts.runs) == ({("shop.work", "bank.work"): 1, ("bank.work", ""): 1}, 1)
+    assert counts.problems[0].number == 1
+
+
+@pytest.mark.parametrize("size", [1, 2, 5])
+def test_the_halves_of_a_call_may_be_in_several_batches(tmp_path, monkeypatch, size):
+    expected = read_text(read_zipkin, tmp_path, CALLS)
+    alone = read_text(read_zipkin, tmp_path, [span("a"), span("b", "a"), span("c", "b")])
+    monkeypatch.setattr(zipkin, "BATCH", size)
+    assert read_text(read_zipkin, tmp_path, CALLS) == expected
+    assert read_text(read_zipkin, tmp_path, [span("a"), span("b", "a"), span("c", "b")]) == alone
+
+
+def halves_by_hand(spans):
+    """Return each span's id and parent by the rules alone."""
+    ids = [(s["id"][0], s["localEndpoint"]["serviceName"], s) for s in spans]
+    half = [
+        s.get("shared", False)
+        or (s.get("kind") == "SERVER" and any(i == id and o.get("kind") == "CLIENT" and w != who for i, w, o in ids))
+        for id, who, s in ids
+    ]
+    found = []
+    for (id, who, s), is_half in zip(ids, half, strict=True):
+        parent = s.get("parentId", "")[:1] or None
+        servers = {w for (i, w, _), h in zip(ids, half, strict=True) if i == parent and h}
+        clients = {w for (i, w, _), h in zip(ids, half, strict=True) if i == parent and not h}
+        if is_half and any(i == id and not h for (i, _, _), h in zip(ids, half, strict=True)):
+            parent = id
+        elif who in servers:
+            parent += f"/{who}"
+        elif servers and who not in clients and not (clients and len(servers) > 1):
+            parent += f"/{min(servers)}"
+        found.append((f"{id}/{who}" if is_half else id, parent))
+    return found
+
+
+SPANS = st.builds(
+    lambda id, parent, service, kind, shared: span(id, parent, service, **kind, **({"shared": True} if shared else {})),
+    st.sampled_from("abc"),
+    st.sampled_from([None, "a", "b", "c", "d"]),
+    st.sampled_from(["x", "y", "z", "Ж", "\U0001f600"]),
+    st.sampled_from([{}, {"kind": "CLIENT"}, {"kind": "SERVER"}]),
+    st.booleans(),
+)
+
+
+@settings(max_examples=60)
+@given(st.lists(SPANS, max_size=8))
+def test_any_spans_are_told_apart_by_the_rules(tmp_path, spans):
+    rows = read_text(read_zipkin, tmp_path, spans)
+    short = [(row["span_id"][0] + row["span_id"][16:], row["parent_id"]) for row in rows]
+    assert [(id, parent and parent[0] + parent[16:]) for id, parent in short] == halves_by_hand(spans)
 
 
 @given(st.permutations([client("a"), server("a"), server("a", service="x"), span("b", "a", "y"), span("c", "a", "x")]))

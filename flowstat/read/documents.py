@@ -13,10 +13,11 @@ from flowstat.read.jsonlines import CUT_OFF
 from flowstat.read.notices import Notices
 from flowstat.read.opening import open_unpacked
 
-__all__ = ["BOM", "first_lines", "is_one_a_line", "read_documents", "span_place"]
+__all__ = ["BOM", "OPEN", "first_lines", "is_one_a_line", "read_documents", "span_place"]
 
 BOM = b"\xef\xbb\xbf"
 OPEN = (b"[", b"{", b",", b":")
+"""What a line ends with that goes on in the next."""
 
 
 def read_documents(

@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from flowstat.errors import TraceError
 from flowstat.read.documents import first_lines, is_one_a_line
+from flowstat.read.formats import OTLP_KEYS
 from flowstat.read.jsonlines import CUT_OFF
 from flowstat.read.mapping import Mapping
 from flowstat.read.notices import Notices
@@ -22,18 +23,19 @@ __all__ = ["read_otlp"]
 
 BLOCK = 1 << 22
 
-KEYS = ("resourceSpans", "resource_spans", "batches", "resourceLogs", "resourceMetrics")
+KEYS = (*OTLP_KEYS, "batches")
 
 
 def read_otlp(path: Path, origin: str, mapping: Mapping, notices: Notices) -> Iterator[pa.RecordBatch]:
     """Read spans of OTLP/JSON in batches of `flowstat.read.canonical.span_schema`.
 
     Both spellings of the fields are read (`resourceSpans`, `resource_spans`), `instrumentationLibrarySpans`, and
-    `batches` in place of `resourceSpans`. Ids are 32 and 16 hex digits, or as many bytes in base64, told apart by
-    length and alphabet; they come out in lower-case hex. A parent's id that is empty or all zeros is none. A time of 0
-    is unknown. The status is `error` where the span's code is 2. What is a node, see `flowstat.read.nodes`; the worker
-    is the resource's `service.instance.id`, `host.name` or `k8s.pod.name`. Spans of the scope `flowstat` are canonical
-    rows that `flowstat convert` wrote, and come back as they were.
+    `batches` in place of `resourceSpans`, as Tempo answers; documents of other signals are left out and noted. Ids are
+    32 and 16 hex digits, or as many bytes in base64, told apart by length and alphabet; they come out in lower-case
+    hex. A parent's id that is empty or all zeros is none. A time of 0 is unknown. The status is `error` where the
+    span's code is 2. What is a node, see `flowstat.read.nodes`; the worker is the resource's `service.instance.id`,
+    `host.name` or `k8s.pod.name`. Spans of the scope `flowstat` are canonical rows that `flowstat convert` wrote, and
+    come back as they were.
 
     What no column needs is skipped and not checked: of a span that is read, an attribute can be damaged.
 

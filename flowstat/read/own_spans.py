@@ -14,8 +14,9 @@ from typing import Any
 
 import pyarrow as pa
 
-from flowstat.errors import OutputError
+from flowstat.errors import OutputError, TraceError
 from flowstat.read.canonical import COLUMNS, STATUSES
+from flowstat.read.patterns import parse_pattern
 from flowstat.read.span_rows import DamagedError, SpanRow, told
 
 __all__ = ["OWN", "Ids", "own_row", "own_tags", "rows_of", "span_name"]
@@ -41,6 +42,11 @@ def own_row(row: SpanRow, tags: Mapping[str, str]) -> SpanRow:
     said["status"] = said["status"] or row.status
     if said["status"] not in STATUSES:
         raise DamagedError(f"'flowstat.status' is {told(said['status'])}: it is one of {', '.join(STATUSES)}")
+    if said["sent"] is not None:
+        try:
+            parse_pattern(said["sent"])
+        except TraceError as error:
+            raise DamagedError(f"'flowstat.sent' is {error}") from None
     if said["status"] != "dropped":
         said["name"] = row.name
         if not row.name:

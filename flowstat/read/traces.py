@@ -7,7 +7,7 @@ import shutil
 import sys
 import tempfile
 import weakref
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from importlib import import_module
@@ -29,9 +29,8 @@ if TYPE_CHECKING:
 
 __all__ = ["TraceFile", "Traces", "read_traces"]
 
-Reader = Callable[[Path, str, Mapping, Notices], Iterator[pa.RecordBatch]]
-
-# What reads each format; imported when it is met.
+# What reads each format; imported when it is met. It takes a file, its name in messages, how it is read, and where
+# problems go to.
 _READERS = {
     "parquet": ("flowstat.read.parquet", "read_parquet"),
     "jsonl": ("flowstat.read.jsonlines", "read_json_lines"),
@@ -46,6 +45,33 @@ _READERS = {
 }
 
 CANONICAL = ("parquet", "jsonl")
+
+TOGETHER = ("zipkin",)
+"""Formats whose reader takes all files at once: what belongs together may stand in two of them."""
+
+_WORDS = {
+    "parquet": "canonical Parquet",
+    "jsonl": "canonical JSON Lines",
+    "table": "Parquet tables",
+    "csv": "CSV",
+    "otlp": "OTLP/JSON",
+    "jaeger": "Jaeger",
+    "zipkin": "Zipkin",
+    "xes": "XES",
+    "ocel_json": "OCEL",
+    "ocel_sqlite": "OCEL",
+    "counts": "counts",
+}
+
+# Which formats each of the options is for that not all have a use for.
+_TABLES = ("csv", "table")
+_FOR = {
+    "case": (*_TABLES, "xes", "ocel_json", "ocel_sqlite"),
+    **dict.fromkeys(("activity", "time"), (*_TABLES, "xes")),
+    **dict.fromkeys(("trace", "span", "parent", "name"), _TABLES),
+    "node": (*_TABLES, "otlp", "jaeger", "zipkin", "xes"),
+    "cut": tuple(format for format in _WORDS if format != "counts"),
+}
 
 
 @dataclass(frozen=True)
@@ -100,11 +126,15 @@ class TraceFile:
         """
         notices = notices or Notices(self.mapping.skip_bad)
         module, name = _READERS[self.format]
-        read: Reader = getattr(import_module(module), name)
+        read = getattr(import_module(module), name)
+        names = self.origins if len(self.origins) == len(self.parts) else map(str, self.parts)
+        files = list(zip(self.parts, names, strict=True))
+        if self.format in TOGETHER:
+            yield from read(files, self.mapping, notices)
+            return
         ids: pa.DataType | None = None
         shape: tuple[bool, object] | None = None
-        for k, part in enumerate(self.parts):
-            origin = self.origins[k] if len(self.origins) == len(self.parts) else str(part)
+        for part, origin in files:
             for batch in read(part, origin, self.mapping, notices):
                 kind = batch.schema.field("trace_id").type
                 if self.is_canonical and kind != (ids or kind):
@@ -167,7 +197,7 @@ def read_traces(*paths: str | Path, **mapping: Any) -> Traces:
     Raises
     ------
     TraceError
-        If nothing is there, or a file is empty or in no known format.
+        If nothing is there, or a file is empty or in no known format; if an option is for none of the formats.
     """
     if isinstance(mapping.get("cut"), str):
         mapping["cut"] = duration(mapping["cut"])
@@ -184,9 +214,22 @@ def read_traces(*paths: str | Path, **mapping: Any) -> Traces:
                 found.extend(_find(str(path)))
         if not found:
             raise TraceError("no trace given")
+        _refuse_idle(how, found)
         traces = Traces(tuple(_together(found, how)))
         weakref.finalize(traces, copies.pop_all().close)
     return traces
+
+
+def _refuse_idle(mapping: Mapping, found: Sequence[tuple[str, str, tuple[Path, ...]]]) -> None:
+    """Raise a TraceError if an option was given that changes nothing about any of the traces."""
+    for option in mapping.given:
+        formats = _FOR.get(option)
+        if formats and not any(format in formats for format, _, _ in found):
+            format, origin, _ = found[0]
+            *some, last = dict.fromkeys(_WORDS[format] for format in formats)
+            use = f"{', '.join(some)} and {last}" if some else last
+            rest = "" if len(found) == 1 else ", and none of the others is such"
+            raise TraceError(f"--{option} is for {use}: {origin} is {_WORDS[format]}{rest}")
 
 
 def _together(found: Sequence[tuple[str, str, tuple[Path, ...]]], mapping: Mapping) -> Iterator[TraceFile]:
