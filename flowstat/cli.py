@@ -297,13 +297,17 @@ def convert(graph: str | None, traces: tuple[str, ...], output: str, to: str | N
     """Rewrite a graph (native syntax, DOT) or traces in another format.
 
     Traces in any format that can be read become canonical Parquet (or JSON Lines), and canonical ones OTLP/JSON,
-    Jaeger JSON or XES: --to, or the name: .parquet, .jsonl, .otlp.json, .jaeger.json, .xes, .xes.gz.
+    Jaeger JSON or XES: --to, or the name: .parquet, .jsonl, .otlp.json, .jaeger.json, .xes, .xes.gz. With --cut, the
+    events that may have been cut off are written as pending.
     """
     if (graph is None) == (not traces):
         raise click.UsageError("give a graph, or traces with -t, and not both")
     if graph is not None:
         if to in TRACE_FORMATS:
             raise click.UsageError(f"a graph is written as graph or dot, not {to}")
+        idle = click.get_current_context().meta.get(READING)
+        if idle:
+            raise click.UsageError(f"--{next(iter(idle)).replace('_', '-')} says how traces are read, and not a graph")
         _convert_graph(graph, output, to, overwrite)
     else:
         if to in ("graph", "dot"):
@@ -414,7 +418,12 @@ def traces_(traces: tuple[str, ...], format: str, show: str) -> None:
 @click.option("--latencies", is_flag=True, help="Sum up the latencies of every pair of nodes too.")
 @_reads
 def count(traces: tuple[str, ...], engine: str | None, table: str | None, output: str, latencies: bool) -> None:
-    """Count traces; every analysis takes the counts in their place (-t counts.json)."""
+    """Count traces; every analysis takes the counts in their place (-t counts.json).
+
+    An --engine gives the same counts, but no latencies, and span links only where its column `links` is a list of
+    structs. Runs that might have a cycle of parents are looked at here, up to 10 million events of them. What was not
+    counted or not looked at is said.
+    """
     from flowstat.estimate.counts_file import format_counts, write_counts
 
     if engine is None:
@@ -448,11 +457,12 @@ def count(traces: tuple[str, ...], engine: str | None, table: str | None, output
 @click.argument("counts", nargs=-1, required=True)
 @click.option("-o", "--output", default="-", metavar="FILE", help="Where to; - prints it.")
 def merge(counts: tuple[str, ...], output: str) -> None:
-    """Add up counts files, of other days or other machines."""
-    from flowstat.estimate.counts_file import format_counts, read_counts, write_counts
+    """Add up counts files, of other days or other machines: files, directories, globs or -."""
+    from flowstat.estimate.counts_file import add_counts, format_counts, write_counts
 
-    _keep(output, *counts)
-    total = read_counts(*counts)
+    source, _ = _traces(counts)
+    _keep(output, *(name for file in source.files for name in file.origins))
+    total = add_counts(source.files)
     if output == "-":
         click.echo(format_counts(total), nl=False)
     else:

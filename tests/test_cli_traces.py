@@ -132,6 +132,82 @@ def test_traces_are_converted_by_name_or_by_option(cli):
     assert json.loads(out)["table"] == [["a", "b", 1], ["a", "c", 1], ["b", "", 1], ["c", "", 1]]
 
 
+SPANS = [
+    {"traceId": "a", "id": "1", "name": "go", "timestamp": 1_000_000, "localEndpoint": {"serviceName": "x"}},
+    {"traceId": "a", "id": "2", "parentId": "1", "name": "do", "timestamp": 2_000_000},
+    {"traceId": "a", "id": "3", "parentId": "1", "name": "late", "timestamp": 9_000_000},
+    {"traceId": "b", "id": "4", "name": "go", "timestamp": 9_000_000, "localEndpoint": {"serviceName": "x"}},
+]
+
+
+@pytest.mark.parametrize("name", ["a.parquet", "a.jsonl", "a.otlp.json", "a.jaeger.json", "a.xes"])
+@pytest.mark.parametrize("source", ["log.csv", "spans.json", "own.parquet", "own.jsonl"])
+def test_what_may_have_been_cut_off_is_converted_as_pending(cli, source, name):
+    Path("spans.json").write_text(json.dumps(SPANS))
+    for own in ("own.parquet", "own.jsonl"):
+        assert cli("convert", "-t", "spans.json", "-o", own)[0] == 0
+    span = ("--cut", "2d") if source == "log.csv" else ("--cut", "1s")
+    code, expected, _ = cli("count", source, *span)
+    assert code == 0
+    assert json.loads(expected)["pending"]
+    assert cli("convert", "-t", source, "-o", name, *span)[0] == 0
+    code, out, _ = cli("count", name)
+    assert (code, json.loads(out) | {"files": []}) == (0, json.loads(expected) | {"files": []})
+
+
+@pytest.mark.parametrize("name", ["a.parquet", "a.jsonl", "a.otlp.json", "a.otlp.jsonl", "a.jaeger.json", "a.xes"])
+def test_a_trace_without_rows_is_converted_there_and_back(cli, name):
+    assert cli("run", "app.graph", "--runs", "0", "-o", "none.parquet")[0] == 0
+    assert cli("convert", "-t", "none.parquet", "-o", name)[0] == 0
+    code, out, _ = cli("traces", name, "--format", "json")
+    assert code == 0
+    (file,) = json.loads(out)["files"]["files"]
+    assert (file["runs"], file["events"]) == (0, 0)
+    assert cli("convert", "-t", name, "-o", "back.parquet")[0] == 0
+    assert json.loads(cli("count", "back.parquet")[1])["table"] == []
+
+
+@pytest.mark.parametrize(
+    ("command", "option", "said"),
+    [
+        (
+            ("count", "rows.jsonl"),
+            ("--case", "x"),
+            "--case is for CSV, Parquet tables, XES and OCEL: rows.jsonl is can",
+        ),
+        (("count", "rows.jsonl"), ("--node", "{name}"), "XES: rows.jsonl is canonical JSON Lines"),
+        (("traces", "spans.json"), ("--name", "x"), "--name is for CSV and Parquet tables: spans.json is Zipkin"),
+        (
+            ("convert", "-o", "x.parquet", "-t", "spans.json"),
+            ("--time", "x"),
+            "--time is for CSV, Parquet tables and XES",
+        ),
+        (("matrix", "app.graph", "-t", "one.json"), ("--cut", "5m"), "one.json is counts"),
+        (
+            ("count", "rows.jsonl", "spans.json"),
+            ("--case", "x"),
+            "canonical JSON Lines, and none of the others is such",
+        ),
+        (("convert", "app.graph"), ("--cut", "5m"), "--cut says how traces are read, and not a graph"),
+        (("convert", "app.graph"), ("--skip-bad",), "--skip-bad says how traces are read"),
+    ],
+)
+def test_an_option_that_changes_nothing_is_refused(cli, command, option, said):
+    Path("spans.json").write_text(json.dumps(SPANS))
+    assert cli("count", "rows.jsonl", "-o", "one.json")[0] == 0
+    code, out, err = cli(*command, *option)
+    assert (code, out) == (2, "")
+    assert said in err
+    assert not Path("x.parquet").exists()
+
+
+def test_an_option_that_is_for_one_of_the_traces_is_taken(cli):
+    Path("spans.json").write_text(json.dumps(SPANS))
+    code, out, _ = cli("count", "rows.jsonl", "spans.json", "log.csv", "--node", "{name}", "--case", "case")
+    assert code == 0
+    assert {row[0] for row in json.loads(out)["table"]} == {"a", "b", "c", "go", "do", "late"}
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
@@ -206,3 +282,17 @@ def test_packed_counts_are_counts(cli):
     cli("count", "log.csv", "-o", "one.json")
     Path("one.json.gz").write_bytes(gzip.compress(Path("one.json").read_bytes()))
     assert cli("count", "one.json.gz")[1] == Path("one.json").read_text()
+
+
+def test_counts_are_merged_from_anywhere(cli):
+    Path("days").mkdir()
+    cli("count", "log.csv", "-o", "days/one.json")
+    cli("count", "rows.jsonl", "-o", "days/two.json")
+    both = cli("merge", "days/one.json", "days/two.json")[1]
+    assert cli("merge", "days/*.json")[:2] == cli("merge", "days")[:2] == (0, both)
+    assert cli("merge", "days/one.json", "-", stdin=Path("days/two.json").read_bytes())[:2] == (0, both)
+    assert fs.read_counts("days/*.json") == fs.read_counts("days/one.json", "days/two.json")
+    assert "is read here" in cli("merge", "days/*.json", "-o", "days/one.json")[2]
+    assert "once only" in cli("merge", "-", "-")[2]
+    code, _, err = cli("merge", "-", stdin=b'{"type": "flowstat counts", "version": 1}')
+    assert (code, err) == (2, "flowstat: <stdin> is a damaged counts file: 'table'\n")

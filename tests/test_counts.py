@@ -3,12 +3,15 @@ from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flowstat.estimate.counting import count
 from flowstat.estimate.counts import Counts
+from flowstat.estimate.summary import summarise
+from flowstat.read.canonical import open_writer, schema
 from flowstat.read.files import parse_graph
 from flowstat.read.notices import Notices
 from flowstat.read.patterns import format_pattern, parse_pattern
@@ -193,3 +196,15 @@ def test_nothing_counted() -> None:
 
 def test_a_node_that_was_only_sent_to_is_a_node() -> None:
     assert Counts({("a", "b c"): 1}, pending={"d": 1}).nodes == ("a", "b", "c", "d")
+
+
+@pytest.mark.parametrize("name", ["t.parquet", "name=x[1]/t.parquet", "t.jsonl"])
+def test_retries_are_told_for_recorded_traces_too(tmp_path: Path, name: str) -> None:
+    tries = [event(1, k, "b", parent="a", parent_id=1, status=s) for k, s in ((2, "error"), (3, "error"), (4, "ok"))]
+    rows = [event(1, 1, "a", sent="b*3"), *tries, event(1, 5, None, parent="a", parent_id=1, status="dropped")]
+    with open_writer(tmp_path / name) as writer:
+        writer.write(pa.RecordBatch.from_pylist(rows, schema()))
+    traces = read_traces(tmp_path / name)
+    for problems in (count(traces, memory=100 << 20).problems, summarise(traces).problems.problems):
+        again = [(p.number, p.example) for p in problems if "retries" in p.what]
+        assert again == [(2, "2 times at b")]

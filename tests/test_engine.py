@@ -1,5 +1,6 @@
 """The same rows on every engine give the same counts, equal to a count by hand."""
 
+import json
 import random
 import re
 import sys
@@ -21,7 +22,7 @@ from flowstat.estimate.connect import visible_url
 from flowstat.estimate.counts import Counts
 from flowstat.estimate.engine import count_on
 from flowstat.estimate.tally import tree_counts
-from flowstat.read.canonical import schema
+from flowstat.read.canonical import links_type, schema
 from flowstat.read.files import parse_graph
 from flowstat.read.notices import Notices
 from flowstat.read.patterns import format_pattern
@@ -118,7 +119,7 @@ def put_postgres(server: Server, name: str, rows: pa.Table) -> str:
     from psycopg import sql
 
     rows = microseconds(rows)
-    types = {"uint64": "numeric(20)", "int64": "bigint", "bool": "boolean"}
+    types = {"uint64": "numeric(20)", "int64": "bigint", "bool": "boolean", "double": "double precision"}
     shape = [
         sql.SQL("{} {}").format(
             sql.Identifier(f.name),
@@ -132,8 +133,12 @@ def put_postgres(server: Server, name: str, rows: pa.Table) -> str:
         connection.execute(sql.SQL("create table {} ({})").format(table, sql.SQL(", ").join(shape)))
         with connection.cursor().copy(sql.SQL("copy {} from stdin").format(table)) as copy:
             for row in rows.to_pylist():
-                copy.write_row(list(row.values()))
+                copy.write_row([_said(value) for value in row.values()])
     return name
+
+
+def _said(value: Any) -> Any:
+    return json.dumps(value) if isinstance(value, list) else value
 
 
 def microseconds(rows: pa.Table) -> pa.Table:
@@ -406,6 +411,114 @@ def test_impossible_rows_are_refused(engine: Engine) -> None:
         engine.count(timeless, cut="1s")
     with pytest.raises(TraceError, match="latencies are not counted on an engine"):
         engine.count(table_of([event("t", "1", "a")]), latencies=True)
+
+
+@pytest.mark.parametrize("engine", ["duckdb", "postgres", "spark table"], indirect=True)
+def test_retries_are_told_by_node(engine: Engine) -> None:
+    rows = [
+        {"TraceID": "t", "SpanID": f"{k}", "ParentID": up, "PodName": pod, "OperationName": "x", "status": status}
+        for k, up, pod, status in [
+            ("1", "", "front-0", "ok"),
+            ("2", "1", "cart-6d8f7c6b5-4x2lq", "error"),
+            ("3", "1", "cart-6d8f7c6b5-zzzzz", "ok"),
+        ]
+    ]
+    counts = engine.count(pa.Table.from_pylist(rows))
+    assert [(p.number, p.example) for p in counts.problems] == [(1, "1 time at cart.x")]
+    assert counts.table == {("cart.x", ""): 2, ("front.x", "cart.x*2"): 1}
+
+
+@pytest.mark.parametrize("engine", ["duckdb", "postgres", "spark table"], indirect=True)
+@pytest.mark.parametrize("timed", [True, False])
+def test_longer_cycles_of_parents_are_found(engine: Engine, timed: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    ups = {"1": "3", "2": "1", "3": "2"}
+    at = {"1": 3000, "2": 1000, "3": 2000} if timed else {}
+    ring = [event("t", k, "a", parent_id=up, sent=None, started_at=at.get(k)) for k, up in ups.items()]
+    with pytest.raises(TraceError, match=r"trace t, span 1: this event is among its own ancestors \(3 events"):
+        engine.count(table_of(ring))
+    ring[0]["parent_id"] = None
+    assert engine.count(table_of(ring)).table == {("a", "a"): 2, ("a", ""): 1}
+    # Ids that run backwards are no cycle, and times may show that.
+    chain = [
+        event("t", k, "a", parent_id=up, sent=None, started_at=4000 - int(k) * 1000)
+        for k, up in (("3", None), ("2", "3"), ("1", "2"))
+    ]
+    monkeypatch.setattr("flowstat.estimate.engine.LOOKED_AT", 0)
+    assert engine.count(table_of(chain)).problems == ()
+    unknown = engine.count(table_of([row | {"started_at": None} for row in chain]))
+    assert unknown.table == {("a", "a"): 2, ("a", ""): 1}
+    assert told(unknown) == {"events of runs in which neither ids nor times rule out a cycle of parents": 2}
+
+
+@pytest.mark.parametrize("engine", ["duckdb", "postgres", "spark table"], indirect=True)
+def test_links_are_counted_or_said_not_to_be(engine: Engine) -> None:
+    to = [{"trace_id": "t", "span_id": "1"}, {"trace_id": "u", "span_id": "1"}]
+    rows = [
+        event("t", "1", "a", links=None),
+        event("v", "1", "b", links=to),
+        event("v", "1", "b", links=to[:1], sent="x"),
+    ]
+    shape = pa.schema([*table_of(rows).schema, pa.field("links", links_type(pa.string()))])
+    counts = engine.count(pa.Table.from_pylist(rows, shape))
+    stray = "span links from events that were not recorded"
+    apart = "tables with links in a form that can't be taken apart on this engine: span links are not counted"
+    assert counts.table == {("a", ""): 1, ("b", ""): 1}
+    if engine.name == "postgres":
+        assert (counts.links, told(counts)) == ({}, {"events recorded twice": 1, apart: 1})
+    else:
+        assert (counts.links, told(counts)) == ({("a", "b"): 1}, {"events recorded twice": 1, stray: 1})
+
+
+@pytest.mark.parametrize("engine", ["duckdb", "postgres", "spark table"], indirect=True)
+def test_whole_numbers_stored_as_doubles_are_whole(engine: Engine) -> None:
+    ids = {"trace_id": [1.0] * 4, "span_id": [9.0, 10.0, 20.0, 20.0], "parent_id": [None, float("nan"), 9.0, 10.0]}
+    rows = pa.table({c: pa.array(values, pa.float64()) for c, values in ids.items()} | {"name": [*"abcc"]})
+    # As texts, "10" is before "9".
+    assert engine.count(rows).table == {("a", ""): 1, ("b", "c"): 1, ("c", ""): 1}
+    for odd in (10.5, 2.0**60, float("inf")):
+        wrong = rows.set_column(2, "parent_id", pa.array([None, None, 9.0, odd]))
+        with pytest.raises(TraceError, match="1 rows have no whole number as an id"):
+            engine.count(wrong)
+        assert engine.count(wrong, skip_bad=True).table == {("a", "c"): 1, ("b", ""): 1, ("c", ""): 1}
+
+
+@pytest.mark.parametrize("engine", ["duckdb", "postgres"], indirect=True)
+def test_a_message_without_a_node_is_nobodys(engine: Engine) -> None:
+    rows = [
+        {"trace_id": "t", "span_id": k, "parent_id": up, "service": name, "name": name, "status": status}
+        for k, up, name, status in [("1", None, "a", "ok"), ("2", "1", None, "dropped"), ("3", "2", "", "dropped")]
+    ]
+    counts = engine.count(pa.Table.from_pylist(rows))
+    assert (counts.events, counts.dropped) == ({"a.a": 1}, {"a.a": 1})
+    assert told(counts) == {"messages that no arrow took": 1}
+
+
+def test_the_order_of_texts_is_not_that_of_a_language(postgres: Server) -> None:
+    import psycopg
+
+    rows = [event("t", "1", name) for name in ("a", "B", "ä", "Z")]
+    put_postgres(postgres, "spoken", table_of(rows))
+    log = pa.table({"case": ["1"] * 4, "activity": ["a", "B", "ä", "Z"]})
+    put_postgres(postgres, "spoken_log", log)
+    with psycopg.connect(postgres.url) as owner:
+        owner.execute('alter table spoken alter column name type text collate "en-x-icu"')
+        owner.execute('alter table spoken_log alter column activity type text collate "en-x-icu"')
+    assert count_on(postgres.url, "spoken").events == {"B": 1}
+    assert count_on(postgres.url, "spoken_log").starts == {"B": 1}
+
+
+@pytest.mark.parametrize("kind", ["mysql", "mssql"])
+def test_engines_that_would_miscount_are_refused(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    import ibis
+
+    class There:
+        name = kind
+
+        def disconnect(self) -> None: ...
+
+    monkeypatch.setattr(ibis, "connect", lambda *given, **more: There())
+    with pytest.raises(TraceError, match=rf"^can't count on {kind}://host/db: .*; export the table"):
+        count_on(f"{kind}://me:geheim@host/db", "traces")
 
 
 @pytest.mark.parametrize("engine", ["duckdb", "postgres", "spark table"], indirect=True)

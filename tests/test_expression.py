@@ -22,7 +22,6 @@ from flowstat.estimate.counting import count
 from flowstat.estimate.counts import Counts
 from flowstat.estimate.embedded import count_log, count_spans
 from flowstat.estimate.expression import (
-    distinct_spans,
     links_table,
     log_table,
     repeats_table,
@@ -32,10 +31,13 @@ from flowstat.estimate.expression import (
 from flowstat.estimate.hex_ids import hex_width, pack
 from flowstat.estimate.latency import Latency
 from flowstat.estimate.tally import log_counts, tree_counts
-from flowstat.read.canonical import span_schema
+from flowstat.read.canonical import open_writer, span_schema
+from flowstat.read.database import database
 from flowstat.read.mapping import Mapping
 from flowstat.read.notices import Notices
 from flowstat.read.patterns import format_pattern
+from flowstat.read.repeats import distinct_spans
+from flowstat.read.resolve import canonical_batches
 from flowstat.read.traces import TraceFile, read_traces
 from tests.strategies import Row, event, forests, names
 
@@ -521,6 +523,81 @@ def test_tables_counted_in_place(tmp_path: Path, rows: list[Row], ids: pa.DataTy
     counts = count(read_traces(tmp_path / "it's.parquet", cut=2))
     assert numbers(counts) == by_hand(made, 2)
     assert told(counts).get("events whose parent was not recorded", 0) == orphans(made)
+
+
+@pytest.mark.parametrize("ids", [pa.uint64(), pa.int32(), pa.string(), pa.large_string(), pa.float64()])
+def test_which_row_counts_does_not_depend_on_how_ids_are_stored(tmp_path: Path, ids: pa.DataType) -> None:
+    whole = {"trace_id": [1] * 4, "span_id": [9, 10, 20, 20], "parent_id": [None, None, 9, 10], "name": [*"abcc"]}
+    columns = dict(zip(whole, [pa.array(column) for column in whole.values()], strict=True))
+    some = {c: pa.array([k and str(k) for k in whole[c]]).cast(ids) for c in ("trace_id", "span_id", "parent_id")}
+    pq.write_table(pa.table(columns | some), tmp_path / "spans.parquet")
+    # As texts, "10" is before "9".
+    assert count(read_traces(tmp_path / "spans.parquet")).table == {("a", ""): 1, ("b", "c"): 1, ("c", ""): 1}
+    row = [event(1, span, name, parent_id=up) for _, span, up, name in zip(*whole.values(), strict=True)]
+    row = [each | {"sent": None} for each in row]
+    assert embedded(row, ids=pa.uint64()).table == embedded(row[::-1], ids=pa.uint64()).table
+    assert embedded(row, ids=pa.uint64()).table == {("a", ""): 1, ("b", "c"): 1, ("c", ""): 1}
+
+
+class Given(TraceFile):
+    """A trace whose batches are those of `SOME`."""
+
+    def batches(self, notices: Notices | None = None) -> Any:
+        return iter(batches(SOME))
+
+
+SOME: list[Row] = []
+
+
+@settings(max_examples=20)
+@given(st.data(), spans(), st.booleans())
+def test_what_is_converted_counts_the_same(tmp_path: Path, data: st.DataObject, rows: list[Row], packed: bool) -> None:
+    rows = hexadecimal(rows) if packed else rows
+    for row in rows:
+        to = data.draw(st.lists(st.sampled_from(rows), max_size=2))
+        row["links"] = [{c: t[c] for c in ("trace_id", "span_id")} for t in to] or None
+    SOME[:] = rows
+    file = Given("otlp", ("x",), ())
+    with open_writer(tmp_path / "x.parquet", overwrite=True) as writer:
+        for batch in canonical_batches(file, Notices()):
+            writer.write(batch)
+    there, here = count(read_traces(tmp_path / "x.parquet")), count_spans(file, file.batches(), Notices())
+    assert (numbers(there), there.links) == (numbers(here), here.links)
+
+
+def test_who_sent_what_no_arrow_took_is_found() -> None:
+    lost = event("t", "2", None, parent_id="1", sent=None, status="dropped")
+    counts = embedded([event("t", "1", "a", sent=None), lost])
+    assert (counts.dropped, counts.table, counts.problems) == ({"a": 1}, {("a", ""): 1}, ())
+
+
+def test_links_of_messages_that_no_arrow_took_are_told_apart() -> None:
+    to = [{"trace_id": "t", "span_id": "2"}]
+    rows = [
+        event("t", "1", "a", links=to, sent=None),
+        event("t", "2", None, parent_id="1", sent=None, status="dropped", links=[{"trace_id": "u", "span_id": "9"}]),
+    ]
+    counts = embedded(rows)
+    assert counts.links == {}
+    assert told(counts) == {"span links from or to messages that no arrow took": 2}
+
+
+def test_a_table_that_takes_too_much_memory_in_place_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    table = {"trace_id": ["t"] * 2, "span_id": ["1", "2"], "parent_id": ["", "1"], "name": ["a", "b"]}
+    pq.write_table(pa.table(table), tmp_path / "a.parquet")
+
+    def full(*given: Any) -> None:
+        raise duckdb.OutOfMemoryException("full")
+
+    monkeypatch.setattr("flowstat.estimate.embedded.view_in_place", full)
+    assert count(read_traces(tmp_path / "a.parquet")).table == {("a", "b"): 1, ("b", ""): 1}
+
+
+def test_threads_are_no_more_than_the_memory_is_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.cpu_count", lambda: 64)
+    for memory, threads in ((100 << 20, 2), (4 << 30, 64)):
+        with database(memory) as connection:
+            assert connection.execute("select current_setting('threads')").fetchall() == [(threads,)]
 
 
 def test_rows_that_a_reader_has_to_refuse(tmp_path: Path) -> None:

@@ -99,8 +99,10 @@ def decode(found: pa.Table, names: list[str], sents: list[str], origin: str, not
     found = found.set_column(
         found.schema.get_field_index("messages"), "messages", pc.if_else(found["root"], 0, found["n"])
     )
-    # What follows from children makes nearly all of the rows, and there may be a million: they take the short way.
+    # What follows from children makes nearly all of the rows, and there may be a million: they take the short way. Who
+    # sent what no arrow took is looked for among the rest.
     plain = pc.and_(pc.is_null(found["sent"]), pc.is_in(found["status"], pa.array(["ok", "error"])))
+    plain = pc.and_(plain, pc.equal(found["unsaid"], 0))
     rest = tree_counts(
         found.filter(pc.invert(plain)).to_pylist(), origin, notices, node=names.__getitem__, pattern=sents.__getitem__
     )
@@ -108,16 +110,14 @@ def decode(found: pa.Table, names: list[str], sents: list[str], origin: str, not
     if some["name"].null_count:
         raise TraceError(f"{origin}: rows have no name: which node handled them?")
     table: Counter[tuple[str, str]] = Counter()
-    starts, errors, dropped = (Counter[str]() for _ in range(3))
+    starts, errors = Counter[str](), Counter[str]()
     children = some["children"].combine_chunks() if len(some) else pa.array([], pa.list_(pa.int32()))
-    columns = [some[column].to_pylist() for column in ("name", "n", "root", "status", "unsaid")]
-    for name, sent, n, root, status, unsaid in zip(columns[0], patterns(children, names), *columns[1:], strict=True):
+    columns = [some[column].to_pylist() for column in ("name", "n", "root", "status")]
+    for name, sent, n, root, status in zip(columns[0], patterns(children, names), *columns[1:], strict=True):
         node = names[name]
         table[node, sent] += n
         if root:
             starts[node] += n
         if status == "error":
             errors[node] += n
-        if unsaid:
-            dropped[node] += unsaid
-    return rest + Counts(table, starts, errors, dropped=dropped)
+    return rest + Counts(table, starts, errors)

@@ -6,24 +6,22 @@ snapshot, and Spark gets views of its own session at most.
 
 from __future__ import annotations
 
-import os
 import re
-import shutil
-import socket
-import sys
-import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
+import pyarrow as pa
+
 from flowstat.errors import FlowstatError, TraceError
+from flowstat.estimate.spark import SECONDS, spark_backend
 from flowstat.read.words import shown
 
 if TYPE_CHECKING:
     from ibis.backends import BaseBackend
-    from pyspark.sql import SparkSession
 
 __all__ = ["Engine", "connected"]
 
@@ -32,8 +30,14 @@ EXAMPLES = "duckdb:///path/file.db, postgres://user@host/database or spark://hos
 EXTRAS = {"postgres": "postgres", "pyspark": "spark"}
 """Ibis backends that an extra of flowstat brings; DuckDB comes with flowstat."""
 
-SECONDS = 10
-"""How long a server that does not answer is waited for."""
+UNFIT = {
+    "mysql": "MySQL cuts what it collects after 1,024 bytes and takes names that differ in case only for one",
+    "mssql": "SQL Server takes names that differ in case only for one",
+}
+"""Backends of Ibis that would give wrong numbers without a word, as they are set up."""
+
+ROWS = 1 << 16
+"""How many rows of a stream come at once."""
 
 
 class Engine:
@@ -66,6 +70,21 @@ class Engine:
             return [row.asDict(recursive=True) for row in found]
         rows: list[dict[str, Any]] = self.backend.to_pyarrow(query).to_pylist()
         return rows
+
+    def batches(self, query: Any, shape: pa.Schema) -> Iterator[pa.RecordBatch]:
+        """Run a query and stream its rows."""
+        if self.kind == "pyspark":
+            rows = self.backend.raw_sql(self.backend.compile(query)).toLocalIterator()
+            while some := [row.asDict() for row in islice(rows, ROWS)]:
+                yield pa.RecordBatch.from_pylist(some, shape)
+            return
+        if self.kind == "duckdb":
+            # Ibis 12 asks DuckDB 2 for this, too, in a way that is gone.
+            batches = self.backend.con.sql(self.backend.compile(query)).to_arrow_reader(ROWS)
+        else:
+            batches = self.backend.to_pyarrow_batches(query, chunk_size=ROWS)
+        for batch in batches:
+            yield batch.cast(shape)
 
     @contextmanager
     def working(self, doing: str) -> Iterator[None]:
@@ -121,7 +140,7 @@ def _open(parts: SplitResult, url: str, stack: ExitStack) -> BaseBackend:
     import ibis
 
     if parts.scheme == "spark":
-        return _spark(parts, stack)
+        return spark_backend(parts, stack)
     if parts.scheme == "duckdb":
         backend = _duckdb(parts)
     elif parts.scheme in ("postgres", "postgresql"):
@@ -130,6 +149,11 @@ def _open(parts: SplitResult, url: str, stack: ExitStack) -> BaseBackend:
     else:
         backend = ibis.connect(url)
     stack.callback(_close, backend)
+    if backend.name in UNFIT:
+        raise TraceError(
+            f"can't count on {visible_url(url)}: {UNFIT[backend.name]}; export the table as Parquet or CSV, and count "
+            "that"
+        )
     if backend.name == "postgres":
         stack.enter_context(_snapshot(backend))
     return backend
@@ -165,70 +189,6 @@ def _snapshot(backend: BaseBackend) -> Iterator[None]:
     connection.isolation_level = IsolationLevel.REPEATABLE_READ
     with connection.transaction():
         yield
-
-
-def _spark(parts: SplitResult, stack: ExitStack) -> BaseBackend:
-    """Return a Spark session's backend; a session that was there before is used, and left as it was."""
-    import ibis
-    from pyspark.sql import SparkSession
-
-    with warnings.catch_warnings():
-        # Of pandas' newest versions, which Spark does not support yet: no rows go by pandas here.
-        warnings.filterwarnings("ignore", ".*pandas", FutureWarning)
-        import ibis.backends.pyspark
-
-    local = re.fullmatch(r"local(\[[\w*,]+\])?", parts.netloc) is not None
-    master = parts.netloc if local else f"spark://{parts.netloc}"
-    running = SparkSession.getActiveSession()
-    if running is not None:
-        there = running.sparkContext.master
-        if there != master:
-            raise TraceError(
-                f"this process has a Spark session on {there} already: stop it (spark.stop()) before {master} is used"
-            )
-        # Ibis sets these.
-        for key in ("spark.sql.session.timeZone", "spark.sql.mapKeyDedupPolicy"):
-            stack.callback(running.conf.set, key, running.conf.get(key) or "")
-        return ibis.pyspark.connect(running)
-    if not (shutil.which("java") or os.environ.get("JAVA_HOME")):
-        raise TraceError("Spark needs Java, and there is none: install a JRE, or set JAVA_HOME")
-    options = dict(parse_qsl(parts.query))
-    if not local:
-        here = _reach(parts.netloc)
-        # The workers call back: by an address that they can reach.
-        options.setdefault("spark.driver.host", here)
-        if here.startswith("127."):
-            options.setdefault("spark.driver.bindAddress", here)
-    session = _session(master, options)
-    stack.callback(session.stop)
-    return ibis.pyspark.connect(session)
-
-
-def _session(master: str, options: dict[str, str]) -> SparkSession:
-    from pyspark.sql import SparkSession
-
-    builder = SparkSession.builder.master(master).appName("flowstat")
-    # Spark shows how far it is on any standard error, unless told not to.
-    progress = str(sys.stderr.isatty()).lower()
-    for key, value in {"spark.ui.enabled": "false", "spark.ui.showConsoleProgress": progress, **options}.items():
-        builder = builder.config(key, value)
-    return builder.getOrCreate()
-
-
-def _reach(masters: str) -> str:
-    """Return the address of this machine as a Spark master sees it; Spark itself would try for a minute."""
-    reason: object = "no host and port, such as spark://host:7077"
-    for master in masters.split(","):
-        host, _, port = master.rpartition(":")
-        if not host or not port.isdigit():
-            continue
-        try:
-            with socket.create_connection((host.strip("[]"), int(port)), timeout=SECONDS) as probe:
-                here: str = probe.getsockname()[0]
-                return here
-        except (OSError, OverflowError) as error:
-            reason = getattr(error, "strerror", None) or error
-    raise TraceError(f"no Spark master at {shown(masters, 80)}: {reason}")
 
 
 def visible_url(url: str) -> str:

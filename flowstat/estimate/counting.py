@@ -11,17 +11,16 @@ import pyarrow as pa
 
 from flowstat.errors import TraceError
 from flowstat.estimate.counts import Counts
-from flowstat.estimate.counts_file import read_counts
-from flowstat.estimate.embedded import count_log, count_spans
+from flowstat.estimate.counts_file import add_counts
+from flowstat.estimate.embedded import count_log, count_spans, note_marked_retries
 from flowstat.estimate.lines import count_lines
-from flowstat.estimate.scan import Scanned, scan_segments
+from flowstat.estimate.scan import scan_segments
 from flowstat.estimate.sequence import Follows, OutOfOrder, follow
 from flowstat.read.graph import Graph
 from flowstat.read.notices import Notices
 from flowstat.read.patterns import format_pattern, parse_pattern
 from flowstat.read.resolve import ORPHANS
 from flowstat.read.traces import TraceFile, Traces
-from flowstat.read.words import shown
 
 __all__ = ["Progress", "count"]
 
@@ -62,13 +61,15 @@ def count(
 
     Notes
     -----
-    Canonical Parquet as flowstat writes it takes one scan over two columns of codes. A log whose cases are each in
+    Canonical Parquet as flowstat writes it takes one scan over two columns of codes, and a look at the siblings of
+    events whose handler failed, if there are any: some may be retries. A log whose cases are each in
     order takes one pass that remembers each case's last event. Anything else takes a join of the events with their
     parents, on disk where memory does not suffice.
 
     The same event twice (one span id in one run) counts once: a row that was handled before one that was not, then the
-    first by content. An event whose parent was not recorded counts but starts no run. Events that are among their
-    own ancestors are an error. Clocks that disagree change no count.
+    first by content (see `flowstat.read.repeats.distinct_spans`); the links of all its rows count. An event whose
+    parent was not recorded counts but starts no run. Events that are among their own ancestors are an error. Clocks
+    that disagree change no count.
     """
     counts = Counts()
     meter = _Meter(traces, progress)
@@ -93,6 +94,9 @@ class _Meter:
         if self.progress:
             self.progress(self.stage, self.read, self.total, self.events)
 
+    def restart(self) -> None:
+        self.read = self.events = 0
+
     def begin(self, stage: str) -> None:
         self.stage = stage
         self.advance(0)
@@ -112,13 +116,15 @@ def _size(path: Path) -> int:
 
 def _count_file(file: TraceFile, latencies: bool, memory: int | None, meter: _Meter) -> Counts:
     if file.format == "counts":
-        return read_counts(*file.parts)
+        return add_counts([file])
     notices = Notices(file.mapping.skip_bad, meter.advance)
     meter.begin("reading")
     marks = file.marks()
     if marks is not None and not (marks.linked or latencies or file.mapping.cut is not None):
-        found = scan_segments(file.parts, lambda part, rows: meter.advance(_size(part), rows))
-        return _of_scan(found, file, marks.orphans)
+        try:
+            return _scan(file, marks.orphans, notices, memory, meter)
+        except TraceError:
+            meter.restart()  # the reader says what is wrong with which row, or skips it
     if file.format == "jsonl" and not latencies and file.mapping.cut is None:
         counts = count_lines(file, memory)
         if counts is not None:
@@ -140,13 +146,13 @@ def _count_file(file: TraceFile, latencies: bool, memory: int | None, meter: _Me
         return count_log(file, file.batches(again), again, latencies, memory, meter.begin)
 
 
-def _of_scan(found: Scanned, file: TraceFile, orphans: int) -> Counts:
-    for node, sent in found.events:
-        try:
-            parse_pattern(sent)
-        except TraceError as error:
-            raise TraceError(f"{file.origin}: an event at {shown(node)!r}: {error}") from None
-    notices = Notices()
+def _scan(file: TraceFile, orphans: int, notices: Notices, memory: int | None, meter: _Meter) -> Counts:
+    found = scan_segments(file.parts, lambda part, rows: meter.advance(_size(part), rows))
+    for _, sent in found.events:
+        parse_pattern(sent)
+    if found.errors:
+        meter.begin("joining")
+        note_marked_retries(file, notices, memory)
     if orphans:
         notices.note(ORPHANS, file.origin, orphans)
     return Counts(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
+from glob import has_magic
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +14,10 @@ from flowstat.estimate.latency import Latency
 from flowstat.read.notices import Problem
 from flowstat.read.opening import open_unpacked
 from flowstat.read.patterns import parse_pattern
+from flowstat.read.traces import TraceFile, read_traces
 from flowstat.read.words import shown
 
-__all__ = ["format_counts", "parse_counts", "read_counts", "write_counts"]
+__all__ = ["add_counts", "format_counts", "parse_counts", "read_counts", "write_counts"]
 
 KIND = "flowstat counts"
 VERSION = 1
@@ -128,20 +131,40 @@ def _texts(values: Any) -> list[str]:
 def read_counts(*paths: str | Path) -> Counts:
     """Read counts files and add them up.
 
+    Parameters
+    ----------
+    *paths
+        Files, directories, glob patterns, or `-` for standard input, as for `flowstat.read.traces.read_traces`.
+
     Raises
     ------
     TraceError
         If a file can't be read or is no counts file.
     """
+    for path in map(str, paths):
+        if path != "-" and not has_magic(path) and not Path(path).exists():
+            raise TraceError(f"can't read the counts {shown(path, 200)}: No such file or directory")
+    return add_counts(read_traces(*paths).files) if paths else Counts()
+
+
+def add_counts(files: Iterable[TraceFile]) -> Counts:
+    """Add up counts files that were found.
+
+    Raises
+    ------
+    TraceError
+        If one can't be read or is no counts file.
+    """
     total = Counts()
-    for path in paths:
-        try:
-            with open_unpacked(Path(path), str(path)) as file:
-                text = file.read()
-        except (OSError, EOFError, ValueError) as error:
-            reason = getattr(error, "strerror", None) or error
-            raise TraceError(f"can't read the counts {shown(str(path), 200)}: {reason}") from None
-        total = total + parse_counts(text, str(path))
+    for file in files:
+        for origin, part in zip(file.origins, file.parts, strict=False):
+            try:
+                with open_unpacked(part, origin) as unpacked:
+                    text = unpacked.read()
+            except (OSError, EOFError, ValueError) as error:
+                reason = getattr(error, "strerror", None) or error
+                raise TraceError(f"can't read the counts {shown(origin, 200)}: {reason}") from None
+            total = total + parse_counts(text, origin)
     return total
 
 

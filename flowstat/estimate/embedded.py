@@ -6,7 +6,6 @@ are codes. SQL is written here only for examples of what is odd, which take the 
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -19,24 +18,18 @@ import pyarrow.compute as pc
 from flowstat.errors import TraceError
 from flowstat.estimate.codes import decode
 from flowstat.estimate.counts import Counts
-from flowstat.estimate.expression import (
-    distinct_spans,
-    links_table,
-    log_table,
-    repeats_table,
-    retries_table,
-    tree_table,
-)
+from flowstat.estimate.expression import links_table, log_table, repeats_table, retries_table, tree_table
 from flowstat.estimate.in_place import may_be_in_place, view_in_place
 from flowstat.estimate.latency_sums import log_latencies, span_latencies
-from flowstat.estimate.recorded import Recorded, UnlikeIds, load_log, load_spans
+from flowstat.estimate.recorded import LONG_AGO, Recorded, UnlikeIds, load_log, load_spans
 from flowstat.estimate.stated import count_stated
-from flowstat.estimate.tally import log_counts
+from flowstat.estimate.tally import link_counts, log_counts, retry_notice
 from flowstat.read.ancestors import refuse_cycles
-from flowstat.read.database import database
+from flowstat.read.database import database, files
 from flowstat.read.notices import Notices
+from flowstat.read.repeats import distinct_spans
 from flowstat.read.resolve import DUPLICATES, ORPHANS
-from flowstat.results import counted
+from flowstat.read.words import shown
 
 if TYPE_CHECKING:
     import ibis.expr.types as ir
@@ -44,10 +37,7 @@ if TYPE_CHECKING:
 
     from flowstat.read.traces import TraceFile
 
-__all__ = ["count_log", "count_spans", "note_retries"]
-
-RETRIES = "messages sent again after their handler failed (retries), each counted as a message of its own"
-STRAYS = "span links from events that were not recorded, left out"
+__all__ = ["count_log", "count_spans", "note_marked_retries", "note_retries"]
 
 Stage = Callable[[str], None]
 Define = Callable[..., "ir.Table"]
@@ -124,10 +114,10 @@ def _count_in_place(
                 return None
             begin("joining")
             counts = _Spans(connection, recorded, file, found).count(latencies)
-        except (duckdb.OutOfMemoryException, duckdb.InterruptException):
+        except duckdb.InterruptException:
             raise
         except duckdb.Error:
-            # The reader says better what is wrong with the file.
+            # The reader takes less memory, and says better what is wrong with a file.
             return None
     notices.extend(found.problems)
     return replace(counts, problems=notices.problems)
@@ -205,7 +195,7 @@ class _Spans:
         self.notices.note(DUPLICATES, example, number)
         # Which row is first by content is told by texts, not by codes.
         self.recorded = self.recorded.ordered(self.connection)
-        self.connection.execute(f"create table event as {self._sql(distinct_spans)}")
+        self.connection.execute(f"create table event as {self._sql(_each_once, self.recorded.widths is not None)}")
         self.spans = "event"
 
     def _orphan(self) -> str:
@@ -222,16 +212,8 @@ class _Spans:
     def _links(self) -> dict[tuple[str, str], int]:
         if not self.recorded.linked:
             return {}
-        links: Counter[tuple[str, str]] = Counter()
-        names = self.recorded.names
-        for row in self._rows(_stored_links):
-            if row["target"] is None:
-                continue
-            if row["source"] is None:
-                self.notices.note(STRAYS, f"{self.file.origin}: at {names[row['target']]}", row["n"])
-            else:
-                links[names[row["source"]], names[row["target"]]] += row["n"]
-        return dict(sorted(links.items()))
+        rows = self._rows(_stored_links)
+        return link_counts(rows, self.file.origin, self.notices, node=self.recorded.names.__getitem__)
 
     def _in_words(self) -> str:
         """Return the name of a view of the spans with names and patterns as they are."""
@@ -270,10 +252,45 @@ def note_retries(
 ) -> None:
     """Say how many retries there are among the spans of a table whose names are texts, or codes of `names`."""
     query = _sql(retries_table, tuple(types.items()), spans)
-    found = {(names[name] if names else str(name)): int(n) for name, n in connection.execute(query).fetchall()}
-    if found:
-        most = max(sorted(found), key=found.__getitem__)
-        notices.note(RETRIES, f"{counted(found[most], 'time')} at {most}", sum(found.values()))
+    rows = connection.sql(query).to_arrow_table().to_pylist()
+    retry_notice(rows, notices, node=names.__getitem__ if names else str)
+
+
+def note_marked_retries(file: TraceFile, notices: Notices, memory: int | None = None) -> None:
+    """Say how many retries there are in canonical Parquet whose ids are known to be right, where it lies.
+
+    Takes two scans of four columns, and memory for the failed events.
+
+    Raises
+    ------
+    TraceError
+        If a file can't be read, or memory and disk do not suffice.
+    """
+    import duckdb
+
+    types = {"trace_id": "uint64", "parent_id": "uint64", "name": "string", "status": "string"}
+    # A directory called `name=x` is no column.
+    source = f"read_parquet({files(file.parts)}, hive_partitioning = false)"
+    with database(memory) as connection:
+        try:
+            connection.execute(f"create view spans as select {', '.join(types)} from {source}")
+            note_retries(connection, "spans", types, notices)
+        except (duckdb.OutOfMemoryException, duckdb.InterruptException):
+            raise
+        except duckdb.Error as error:
+            first = shown(str(error).split("\n", 1)[0], 200)
+            raise TraceError(f"{file.origin} can't be read as Parquet (truncated or damaged?): {first}") from None
+
+
+def _each_once(spans: ir.Table, packed: bool) -> ir.Table:
+    """Return each event once, of spans as they are stored here."""
+    order: dict[str, Callable[[ir.Table], ir.Value]] = {}
+    if "started_at" in spans.columns:
+        order["started_at"] = lambda rows: rows.started_at.nullif(LONG_AGO)
+    if packed:
+        # Digits of one number sort like the numbers that they are stored as.
+        order["parent_id"] = lambda rows: rows.parent_id
+    return distinct_spans(spans, order)
 
 
 def _stored_links(spans: ir.Table) -> ir.Table:

@@ -1,24 +1,40 @@
 """Counting where the data live: the one definition of the counts, run by the engine that holds the table.
 
-Only the small table of counts comes back. Nothing is created on the engine.
+Only the small table of counts comes back, and ids of runs that may be damaged. Nothing is created on the engine.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Iterable
+from dataclasses import replace
 from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import pyarrow as pa
+
 from flowstat.errors import TraceError
 from flowstat.estimate.connect import Engine, connected
 from flowstat.estimate.counts import Counts
-from flowstat.estimate.expression import distinct_spans, log_table, repeats_table, tree_table
+from flowstat.estimate.expression import (
+    doubtful_table,
+    links_of,
+    links_table,
+    log_table,
+    repeats_table,
+    retries_table,
+    tree_table,
+)
+from flowstat.estimate.node_fields import as_text
 from flowstat.estimate.prepare import UNKNOWN, Found, Prepared, prepare
-from flowstat.estimate.tally import log_counts, tree_counts
+from flowstat.estimate.tally import link_counts, log_counts, retry_notice, tree_counts
+from flowstat.read.ancestors import refuse_cycles
+from flowstat.read.database import database, load
 from flowstat.read.graph import Graph
 from flowstat.read.mapping import Mapping, duration
 from flowstat.read.notices import Notices
+from flowstat.read.repeats import distinct_spans
 from flowstat.read.words import shown
 
 if TYPE_CHECKING:
@@ -29,6 +45,12 @@ __all__ = ["count_on"]
 
 TIES = "events at the time of another of their case, put in the order of their names: the table has no other order"
 """The problem of a log whose times do not say who follows whom."""
+
+LOOKED_AT = 10_000_000
+"""How many events' ids are fetched from an engine at most, to look for cycles of parents."""
+
+NOT_LOOKED_AT = "events of runs in which neither ids nor times rule out a cycle of parents, too many to look for one"
+UNLINKED = "tables with links in a form that can't be taken apart on this engine: span links are not counted"
 
 FILE_ROW = "flowstat_file_row"
 
@@ -60,9 +82,11 @@ def count_on(engine: str, table: str, graph: Graph | None = None, *, latencies: 
     Notes
     -----
     The rules are those of `flowstat.estimate.counting.count` and, for columns, of `flowstat.read.tables.read_table`,
-    with these limits. An event that is its own parent is an error, longer cycles of parents are not looked for. Of
-    events that were recorded twice and differently, the first by content is first in the order of the engine's own
-    texts. Many engines know times to the microsecond only. Texts as times are what the engine reads as such.
+    with these limits. Where neither ids nor times show that a run has no cycle of parents, its ids are fetched and
+    looked at here; where these are more than `LOOKED_AT` events, a problem says so instead. Links are counted where
+    the column `links` is a list of structs; else a problem says that there are some. Latencies are not counted. Many
+    engines know times to the microsecond only. Texts as times are what the engine reads as such. MySQL and SQL Server
+    are refused: `flowstat.estimate.connect.UNFIT` says why.
 
     In a log, events at the same time follow each other in the order of the rows where the engine knows one: DuckDB,
     Parquet files read by Spark, or a column of whole numbers called `row`, `seq`, `position` or the like.
@@ -103,10 +127,45 @@ def _count(engine: Engine, ready: Prepared, how: Mapping, origin: str, notices: 
             if ties["number"]:
                 notices.note(TIES, origin, int(ties["number"]))
         return log_counts(engine.rows(log_table(rows, how.cut)), origin, notices, node=ready.node)
+    if ready.unlinked:
+        notices.note(UNLINKED, origin)
     (repeats,) = engine.rows(repeats_table(rows))
     again = int(repeats["again"])
-    found = engine.rows(tree_table(distinct_spans(rows) if again else rows, how.cut))
-    return tree_counts(found, origin, notices, again=again, node=ready.node)
+    links = links_of(rows) if "links" in rows.columns else None
+    rows = rows.drop("links") if links is not None else rows
+    each = distinct_spans(rows) if again else rows
+    found = engine.rows(tree_table(each, how.cut))
+    counts = tree_counts(found, origin, notices, again=again, node=ready.node)
+    if repeats["backward"]:
+        _refuse_cycles(engine, doubtful_table(each), origin, notices)
+    more: dict[str, Any] = {}
+    if links is not None:
+        more["links"] = link_counts(engine.rows(links_table(each, links)), origin, notices, node=ready.node)
+    if counts.errors:
+        names = {row["name"] for row in found if row["name"] is not None and row["status"] != "dropped"}
+        retry_notice(engine.rows(retries_table(_renamed(each, names, ready.node))), notices, node=ready.node)
+    return replace(counts, problems=notices.problems, **more)
+
+
+def _refuse_cycles(engine: Engine, doubtful: ir.Table, origin: str, notices: Notices) -> None:
+    """Look here at the runs in which ids and times leave it open whether an event is among its own ancestors."""
+    (found,) = engine.rows(doubtful.agg(number=doubtful.count()))
+    if found["number"] > LOOKED_AT:
+        notices.note(NOT_LOOKED_AT, origin, int(found["number"]))
+    if not 0 < found["number"] <= LOOKED_AT:
+        return
+    shape = pa.schema(dict.fromkeys(doubtful.columns, pa.string()))
+    texts = doubtful.select(**{column: as_text(doubtful[column]) for column in doubtful.columns})
+    with database() as connection:
+        load(connection, "doubtful", engine.batches(texts, shape), shape, lambda batch: batch)
+        refuse_cycles(connection, "doubtful", origin)
+
+
+def _renamed(spans: ir.Table, names: Iterable[str], node: Callable[[str], str]) -> ir.Table:
+    """Return spans in which names that stand for one node are one."""
+    first: dict[str, str] = {}
+    others = {name: kept for name in sorted(names) if (kept := first.setdefault(node(name), name)) != name}
+    return spans.mutate(name=spans.name.substitute(others)) if others else spans
 
 
 def _ties(log: ir.Table) -> ir.Table:

@@ -16,12 +16,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, cast
 
+from flowstat.read.repeats import IDS, by_bytes, repeated
+
 if TYPE_CHECKING:
     import ibis.expr.types as ir
 
-__all__ = ["distinct_spans", "links_table", "log_table", "repeats_table", "retries_table", "tree_table"]
-
-IDS = ("trace_id", "span_id")
+__all__ = ["doubtful_table", "links_of", "links_table", "log_table", "repeats_table", "retries_table", "tree_table"]
 
 
 def repeats_table(spans: ir.Table) -> ir.Table:
@@ -33,13 +33,14 @@ def repeats_table(spans: ir.Table) -> ir.Table:
         One row of numbers:
 
         - rows: how many there are
-        - again: how many are of an event that another row is of: if any, count `distinct_spans(spans)`
+        - again: how many are of an event that another row is of: if any, count
+          `flowstat.read.repeats.distinct_spans(spans)`
         - lost: rows without a trace id or span id, which can't be counted
         - backward: rows whose parent id is not less than their own: if none, no event is among its own ancestors.
     """
     import ibis
 
-    twice = _twice(spans)
+    twice = repeated(spans)
     rows = {
         "lost": spans.trace_id.isnull() | spans.span_id.isnull(),
         "backward": spans.parent_id >= spans.span_id,
@@ -48,29 +49,32 @@ def repeats_table(spans: ir.Table) -> ir.Table:
     return numbers.cross_join(twice.agg(again=(ibis._.rows - 1).sum().fill_null(0)))
 
 
-def distinct_spans(spans: ir.Table) -> ir.Table:
-    """Return one row of each event: one that was handled before others, then the first by content.
+def doubtful_table(spans: ir.Table) -> ir.Table:
+    """Return what has to be looked at to know that no event is among its own ancestors.
 
-    Content is name, send pattern, status, parent's id, and the columns that remain, in the engine's order; nulls
-    come last.
+    Where every parent's id is less than its child's there is no cycle, and so where every parent started before its
+    child.
+
+    Parameters
+    ----------
+    spans
+        Each event once; with started_at or without.
+
+    Returns
+    -------
+    ir.Table
+        trace_id, span_id, parent_id of the events with a parent in runs where neither is so.
     """
     import ibis
 
-    twice = _twice(spans)
-    again = spans.semi_join(twice, IDS)
-    first = ["name", "sent", "status", "parent_id"]
-    plain = [c for c in again.columns if c not in IDS and c not in first and not again[c].type().is_nested()]
-    order = [again[c].asc(nulls_first=False) for c in (*first, *plain) if c in again.columns]
-    if "status" in again.columns:
-        order.insert(0, ibis.ifelse(again.status.isin(["ok", "error"]), 0, 1).asc())
-    place = ibis.row_number().over(ibis.window(group_by=[again[c] for c in IDS], order_by=order))
-    chosen = again.mutate(place=place).filter(ibis._.place == 0).select(*spans.columns)
-    return spans.anti_join(twice, IDS).union(chosen)
-
-
-def _twice(spans: ir.Table) -> ir.Table:
-    rows = spans.group_by(*IDS).agg(rows=spans.count())
-    return rows.filter(rows.rows > 1)
+    child = spans.filter(spans.parent_id.notnull())
+    runs = child.filter(child.parent_id >= child.span_id).select("trace_id").distinct()
+    if "started_at" in spans.columns:
+        above = spans.select(trace_id=spans.trace_id, parent_id=spans.span_id, before=spans.started_at)
+        both = child.inner_join(above, ["trace_id", "parent_id"])
+        late = both.filter(~(both.before < both.started_at).fill_null(False))
+        runs = runs.semi_join(late.select("trace_id").distinct(), "trace_id")
+    return child.semi_join(runs, "trace_id").select(*IDS, ibis._.parent_id)
 
 
 def tree_table(spans: ir.Table, cut: int | None = None, certify: bool = False) -> ir.Table:
@@ -228,7 +232,7 @@ def log_table(log: ir.Table, cut: int | None = None) -> ir.Table:
 
     has = log.columns
     order = [log[c].asc(nulls_first=False) for c in ("started_at", "row") if c in has]
-    order = order if "row" in has else [*order, log.name.asc()]
+    order = order if "row" in has else [*order, by_bytes(log.name).asc()]
     case = ibis.window(group_by=[log.trace_id], order_by=order)
     keys: dict[str, ir.Value] = {
         "name": log.name,
@@ -245,6 +249,12 @@ def log_table(log: ir.Table, cut: int | None = None) -> ir.Table:
     return event.group_by(event.name, event.next, event["first"], status=status).agg(n=event.count())
 
 
+def links_of(spans: ir.Table) -> ir.Table:
+    """Return the links in the column `links` of spans, a list of {trace_id, span_id}: one row each."""
+    some = spans.select(*IDS, link=spans.links.unnest())
+    return some.select(*IDS, linked_trace_id=some.link["trace_id"], linked_span_id=some.link["span_id"])
+
+
 def links_table(spans: ir.Table, links: ir.Table | None = None) -> ir.Table:
     """Count span links: fan-in that makes nobody a parent.
 
@@ -253,23 +263,23 @@ def links_table(spans: ir.Table, links: ir.Table | None = None) -> ir.Table:
     spans
         Each event once.
     links
-        Columns trace_id, span_id, linked_trace_id, linked_span_id; otherwise from the column `links` of `spans`, a list
-        of {trace_id, span_id}. The same link twice counts once.
+        As `links_of` returns them, and from `spans` unless given: of all rows, since of an event that was recorded
+        twice the links of every row are facts. The same link twice counts once.
 
     Returns
     -------
     ir.Table
-        source (the node of the event that was linked from; null where that was not recorded), target (the node of the
-        event that says so) and n.
+        source (the node of the event that was linked from), known (whether that was recorded), target (the node of the
+        event that says so) and n. Messages that no node took have none.
     """
-    if links is None:
-        some = spans.select(*IDS, link=spans.links.unnest())
-        links = some.select(*IDS, linked_trace_id=some.link["trace_id"], linked_span_id=some.link["span_id"])
-    links = links.distinct()
+    import ibis
+
+    links = (links_of(spans) if links is None else links).distinct()
     target = spans.select(*IDS, target=spans.name)
-    source = spans.select(linked_trace_id=spans.trace_id, linked_span_id=spans.span_id, source=spans.name)
+    known = ibis.literal(True)
+    source = spans.select(linked_trace_id=spans.trace_id, linked_span_id=spans.span_id, source=spans.name, known=known)
     both = links.inner_join(target, IDS).left_join(source, ["linked_trace_id", "linked_span_id"])
-    return both.group_by(both.source, both.target).agg(n=both.count())
+    return both.group_by(both.source, both.target, known=both.known.notnull()).agg(n=both.count())
 
 
 def retries_table(spans: ir.Table) -> ir.Table:

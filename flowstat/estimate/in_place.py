@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 from flowstat.estimate.recorded import LONG_AGO, Recorded
 from flowstat.read.cells import statuses, words
 from flowstat.read.columns import ROOT_WORDS
-from flowstat.read.database import is_pattern, quoted
+from flowstat.read.database import files, quoted
 from flowstat.read.tables import parquet_spans
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ OPTIONS = "file_row_number = true, hive_partitioning = false"
 
 def may_be_in_place(file: TraceFile) -> bool:
     """Whether a trace is Parquet of which `view_in_place` may be asked."""
-    if file.format != "table" or any(map(is_pattern, file.parts)):
+    if file.format != "table":
         return False
     # To DuckDB names that differ in case only are one.
     if any(_has_twins(pq.read_schema(part).names) for part in file.parts):
@@ -60,7 +60,7 @@ def view_in_place(connection: DuckDBPyConnection, file: TraceFile) -> Recorded |
     def ask(what: str) -> list[tuple[object, ...]]:
         return connection.execute(f"select {what} from {source}").fetchall()
 
-    source = f"read_parquet([{', '.join(quoted(str(part)) for part in file.parts)}], {OPTIONS})"
+    source = f"read_parquet({files(file.parts)}, {OPTIONS})"
     trace, span, parent, name = map(_name, (columns.trace, columns.span, columns.parent, columns.name))
     if kind == "string":
         empty = f"{trace} = '' or trim({span}, '0') = ''"

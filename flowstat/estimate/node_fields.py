@@ -18,7 +18,7 @@ from flowstat.read.node_columns import node_template
 if TYPE_CHECKING:
     import ibis.expr.types as ir
 
-__all__ = ["as_text", "joined", "namer", "nothing_in"]
+__all__ = ["as_text", "joined", "namer"]
 
 BETWEEN = "\x1f"
 """Unit separator: stands between the fields, where there are several."""
@@ -31,21 +31,14 @@ def as_text(value: ir.Value) -> ir.StringValue:
 
 
 def joined(values: Sequence[ir.StringValue]) -> ir.StringValue:
-    """Return the fields of each row in one text; a single field as it is."""
-    first, *rest = values
-    if not rest:
-        return first
+    """Return the fields of each row in one text; a single field as it is; null where there is nothing in any."""
     import ibis
 
-    whole = first.fill_null("")
+    first, *rest = values
+    whole = first.fill_null("") if rest else first
     for value in rest:
         whole = whole + ibis.literal(BETWEEN) + value.fill_null("")
-    return whole
-
-
-def nothing_in(names: ir.StringColumn, fields: int) -> ir.BooleanColumn:
-    """Return which joined texts have nothing in any of so many fields."""
-    return names.isnull() | (names == BETWEEN * (fields - 1))
+    return whole.nullif(BETWEEN * len(rest))
 
 
 def namer(fields: dict[str, str], columns: Columns, mapping: Mapping, origin: str) -> Callable[[str], str]:

@@ -13,11 +13,13 @@ from functools import cache
 from typing import TYPE_CHECKING, Any, Literal
 
 from flowstat.errors import TraceError
-from flowstat.estimate.node_fields import as_text, joined, namer, nothing_in
+from flowstat.estimate.id_columns import alike, broken, empty, in_parts, whole, zero
+from flowstat.estimate.node_fields import as_text, joined, namer
 from flowstat.read.canonical import REQUIRED
 from flowstat.read.columns import ERROR_WORDS, OK_WORDS, ROOT_WORDS, Columns, find_columns
 from flowstat.read.mapping import Mapping
 from flowstat.read.node_columns import fields_of, node_template
+from flowstat.read.repeats import IDS
 from flowstat.read.words import shown
 
 if TYPE_CHECKING:
@@ -30,6 +32,9 @@ SEQUENCE = ("row", "rownumber", "rownr", "seq", "sequence", "sequencenumber", "p
 
 UNKNOWN = "unknown_status"
 """Column that says whether a status is no word that is known."""
+
+BROKEN = "broken_id"
+"""Column that says whether an id is a number, but not a whole one that is stored exactly."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +60,9 @@ class Prepared:
     shape
         `spans` or `log`.
     recorded
-        All rows, with canonical columns, and `UNKNOWN` for spans with a status.
+        All rows, with canonical columns, `UNKNOWN` for spans with a status, and `BROKEN` where ids may be so.
+    unlinked
+        Whether the table has links, but not as a list that the engine can take apart.
     lost
         By what a row may lack, which rows do.
     node
@@ -67,6 +74,7 @@ class Prepared:
     recorded: ir.Table
     lost: Words[str, ir.BooleanColumn]
     node: Callable[[str], str]
+    unlinked: bool = False
 
     def check(self) -> ir.Table:
         """Return a table of one row: how many rows lack what, and how many have an unknown status (`UNKNOWN`)."""
@@ -80,7 +88,7 @@ class Prepared:
     def rows(self, all_whole: bool) -> ir.Table:
         """Return the rows that lack nothing; `all_whole` says that all are so."""
         rows = self.recorded if all_whole else self.recorded.filter(*(~lost for lost in self.lost.values()))
-        return rows.drop(UNKNOWN) if UNKNOWN in rows.columns else rows
+        return rows.drop(*(c for c in (UNKNOWN, BROKEN) if c in rows.columns))
 
 
 def prepare(found: Found, mapping: Mapping, origin: str, peek: Callable[[ir.Table], list[dict[str, Any]]]) -> Prepared:
@@ -102,23 +110,27 @@ def prepare(found: Found, mapping: Mapping, origin: str, peek: Callable[[ir.Tabl
     names = [c for c in table.columns if c != found.order]
     columns = find_columns(names, mapping, origin)
     fields = fields_of(columns, node_template(columns, mapping), names, origin)
-    made = {"name": joined([as_text(table[column]) for column in fields.values()])}
+    made: dict[str, ir.Value] = {"name": joined([as_text(table[column]) for column in fields.values()])}
     if columns.shape == "log":
         made |= _log(found, names, columns, mapping, origin, peek)
         recorded = table.select(**made)
-        lost = {"case": _empty(recorded.trace_id), "activity": nothing_in(recorded.name, len(fields))}
+        lost = {"case": empty(recorded.trace_id), "activity": recorded.name.isnull()}
     else:
         canonical = set(REQUIRED) <= set(names) and columns.parent == "parent_id"
         made |= _spans(found, columns, mapping, origin, canonical, peek)
         recorded = table.select(**made)
-        nameless = nothing_in(recorded.name, len(fields))
+        nameless = recorded.name.isnull()
         if "status" in made:
             nameless &= recorded.status != "dropped"
-        span = _empty(recorded.span_id)
+        span = empty(recorded.span_id)
         if not canonical:
-            span |= _zero(recorded.span_id)
-        lost = {"trace id": _empty(recorded.trace_id), "span id": span, "name": nameless}
-    return Prepared(columns.shape, recorded, lost, namer(fields, columns, mapping, origin))
+            span |= zero(recorded.span_id)
+        lost = {"trace id": empty(recorded.trace_id), "span id": span, "name": nameless}
+        if BROKEN in made:
+            wrong = recorded[BROKEN]
+            lost = {"whole number as an id": wrong} | {what: missing & ~wrong for what, missing in lost.items()}
+    node = namer(fields, columns, mapping, origin)
+    return Prepared(columns.shape, recorded, lost, node, columns.shape == "spans" and _unlinked(table, canonical))
 
 
 def _log(
@@ -145,12 +157,17 @@ def _spans(
     assert columns.span is not None
     assert columns.parent is not None
     table = found.table
-    span, parent = _alike(table[columns.span], table[columns.parent])
+    ids = [table[column] for column in (columns.trace, columns.span, columns.parent)]
+    doubtful = [broken(value) for value in ids if in_parts(value)]
+    trace, span, parent = map(whole, ids)
+    span, parent = alike(span, parent)
     if not canonical:
         cased = [change(word) for word in ROOT_WORDS for change in (str.lower, str.upper, str.title)]
-        nobody = _zero(parent) | parent.isin(cased) if parent.type().is_string() else _zero(parent)
+        nobody = zero(parent) | parent.isin(cased) if parent.type().is_string() else zero(parent)
         parent = ibis.ifelse(nobody, ibis.null(parent.type()), parent)
-    made: dict[str, ir.Value] = {"trace_id": table[columns.trace], "span_id": span, "parent_id": parent}
+    made: dict[str, ir.Value] = {"trace_id": trace, "span_id": span, "parent_id": parent}
+    if doubtful:
+        made[BROKEN] = ibis.or_(*doubtful)
     if columns.sent is not None:
         made["sent"] = as_text(table[columns.sent])
     if columns.status is not None:
@@ -164,40 +181,32 @@ def _spans(
         made[UNKNOWN] = word.notnull() & word.notin((*ERROR_WORDS, *OK_WORDS, "dropped", "pending"))
     if canonical:
         made["parent"] = as_text(table["parent"])
-    if columns.started is not None and mapping.cut is not None:
+        if "links" in table.columns and not _unlinked(table, canonical):
+            made["links"] = table["links"]
+    if columns.started is not None:
         started = table[columns.started]
         # Whole numbers of a canonical table are its nanoseconds, on engines that have none.
         exact = canonical and started.type().is_integer()
-        made["started_at"] = started if exact else _time(table, columns.started, True, origin, peek)
+        backends, _ = table._find_backends()
+        nanoseconds = started.type().is_unknown() and all(backend.name == "duckdb" for backend in backends)
+        if exact:
+            made["started_at"] = started
+        elif mapping.cut is not None or nanoseconds or started.type().is_timestamp():
+            # Other times may be none, which matters only where they are asked for.
+            made["started_at"] = _time(table, columns.started, True, origin, peek)
     return made
 
 
-def _alike(span: ir.Value, parent: ir.Value) -> tuple[ir.Value, ir.Value]:
-    """Return ids of spans and of parents as one type."""
-    one, other = span.type(), parent.type()
-    if one.is_integer() and (other.is_floating() or other.is_decimal()):
-        # Whole numbers beside nulls.
-        return span, parent.cast(one)
-    if one.copy(nullable=True) == other.copy(nullable=True) or (one.is_integer() and other.is_integer()):
-        return span, parent
-    return as_text(span), as_text(parent)
+def _unlinked(table: ir.Table, canonical: bool) -> bool:
+    """Return whether a canonical table has the column `links`, but not as a list of {trace_id, span_id}."""
+    import ibis.expr.operations as ops
 
-
-def _zero(value: ir.Value) -> ir.BooleanColumn:
-    """Return whether an id is zeros only: which means that there is none; false for a null."""
-    kind = value.type()
-    if kind.is_numeric():
-        zero = value == 0
-    elif kind.is_string():
-        zero = (value.replace("0", "") == "") & (value != "")
-    else:
-        zero = value.isnull() & value.notnull()
-    return zero.fill_null(False)
-
-
-def _empty(value: ir.Value) -> ir.BooleanColumn:
-    missing = value.isnull()
-    return missing | (value == "") if value.type().is_string() else missing
+    if not canonical or "links" not in table.columns:
+        return False
+    kind = table["links"].type()
+    lists = kind.is_array() and kind.value_type.is_struct() and set(kind.value_type.names) >= set(IDS)
+    backends, _ = table._find_backends()
+    return not (lists and all(backend.has_operation(ops.Unnest) for backend in backends))
 
 
 @cache

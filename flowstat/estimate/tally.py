@@ -12,10 +12,14 @@ from flowstat.read.notices import Notices
 from flowstat.read.patterns import format_pattern, parse_pattern
 from flowstat.read.resolve import DUPLICATES, ORPHANS
 from flowstat.read.words import shown
+from flowstat.results import counted
 
-__all__ = ["log_counts", "tree_counts"]
+__all__ = ["link_counts", "log_counts", "retry_notice", "tree_counts"]
 
 LOST_SENDERS = "messages that no arrow took, of unknown sender, not counted as dropped"
+RETRIES = "messages sent again after their handler failed (retries), each counted as a message of its own"
+STRAYS = "span links from events that were not recorded, left out"
+UNTAKEN = "span links from or to messages that no arrow took, left out"
 
 
 def tree_counts(
@@ -137,6 +141,41 @@ def log_counts(
         files=(origin,),
         problems=notices.problems,
     )
+
+
+def link_counts(
+    rows: Iterable[Mapping[str, Any]], origin: str, notices: Notices, *, node: Callable[[Any], str] = str
+) -> dict[tuple[str, str], int]:
+    """Return (source, target) -> number of span links.
+
+    Parameters
+    ----------
+    rows
+        Of `flowstat.estimate.expression.links_table`.
+    origin, notices, node
+        As for `tree_counts`.
+    """
+    links: Counter[tuple[str, str]] = Counter()
+    for row in rows:
+        n = int(row["n"])
+        if not row["known"] and row["target"] is not None:
+            notices.note(STRAYS, f"{origin}: at {node(row['target'])}", n)
+        elif row["source"] is None or row["target"] is None:
+            ends = [node(row[end]) for end in ("source", "target") if row[end] is not None]
+            notices.note(UNTAKEN, f"{origin}: at {ends[0]}" if ends else origin, n)
+        else:
+            links[node(row["source"]), node(row["target"])] += n
+    return _sorted(links)
+
+
+def retry_notice(rows: Iterable[Mapping[str, Any]], notices: Notices, *, node: Callable[[Any], str] = str) -> None:
+    """Note how many retries there are, if any: of the rows of `flowstat.estimate.expression.retries_table`."""
+    found: Counter[str] = Counter()
+    for row in rows:
+        found[node(row["name"])] += int(row["n"])
+    if found:
+        most = max(sorted(found), key=found.__getitem__)
+        notices.note(RETRIES, f"{counted(found[most], 'time')} at {most}", found.total())
 
 
 def _sorted(numbers: Counter[Any]) -> dict[Any, int]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,12 +16,16 @@ from flowstat.errors import FlowstatError, TraceError
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
-__all__ = ["MEMORY", "database", "is_pattern", "load", "quoted", "size"]
+__all__ = ["MEMORY", "database", "files", "load", "quoted", "size"]
 
 MEMORY = 1 << 30
 """Bytes that DuckDB may hold unless told otherwise."""
 
 LEAST = 100 << 20
+"""Bytes with which joins of any size get through: what two threads need."""
+
+SHARE = LEAST // 2
+"""Bytes that each thread needs."""
 
 
 @contextmanager
@@ -48,7 +52,7 @@ def database(memory: int | None = None) -> Iterator[DuckDBPyConnection]:
             ":memory:",  # spilled to the directory all the same, and not compressed first
             config={
                 "memory_limit": f"{memory >> 20}MiB",
-                "threads": os.cpu_count() or 1,
+                "threads": min(os.cpu_count() or 1, memory // SHARE),
                 "temp_directory": place,
                 "autoinstall_known_extensions": False,
                 "autoload_known_extensions": False,
@@ -112,9 +116,15 @@ def load(
         connection.unregister("incoming")
 
 
-def is_pattern(path: Path) -> bool:
-    """Whether DuckDB would take a path for a pattern of names."""
-    return any(character in str(path) for character in "*?[]{}")
+def files(parts: Sequence[Path]) -> str:
+    """Return files as a list in SQL: `*` and the like in their names stand for themselves.
+
+    Examples
+    --------
+    >>> print(files([Path("it's[1].parquet")]))
+    ['it''s[[]1].parquet']
+    """
+    return "[" + ", ".join(quoted("".join(f"[{c}]" if c in "*?[{" else c for c in str(part))) for part in parts) + "]"
 
 
 def quoted(text: str) -> str:

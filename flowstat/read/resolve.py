@@ -15,10 +15,11 @@ import pyarrow as pa
 
 from flowstat.errors import TraceError
 from flowstat.read.ancestors import refuse_cycles
-from flowstat.read.canonical import LONELY, links_type, schema
+from flowstat.read.canonical import LONELY, TIMES, links_type, schema
 from flowstat.read.database import database, load
 from flowstat.read.notices import Notices
 from flowstat.read.patterns import format_pattern
+from flowstat.read.repeats import distinct_spans
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection, DuckDBPyRelation
@@ -40,8 +41,10 @@ def canonical_batches(
 ) -> Generator[pa.RecordBatch, None, None]:
     """Read a trace as canonical rows, in the order they were recorded, with the column `links` where it has any.
 
-    The rows of a marked trace come as they are. Of others, the same event recorded twice comes once, and what
-    a file does not say itself (parent, send pattern) follows from its ids.
+    The rows of a marked trace come as they are. Of others, the same event recorded twice comes once
+    (`flowstat.read.repeats.distinct_spans` says which row, and it gets the links of all), and what a file does not
+    say itself (parent, send pattern) follows from its ids. With `mapping.cut`, the events that counting takes for cut
+    off are pending.
 
     Raises
     ------
@@ -50,8 +53,9 @@ def canonical_batches(
     """
     if file.format == "counts":
         raise TraceError(f"{file.origin} holds counts: the rows that were counted can't be had from it")
+    cut = file.mapping.cut
     marks = file.marks()
-    if marks is not None:
+    if marks is not None and cut is None:
         if marks.orphans:
             notices.note(ORPHANS, file.origin, marks.orphans)
         yield from _telling(file.batches(notices), marks.orphans)
@@ -62,9 +66,9 @@ def canonical_batches(
         return
     with database(memory) as connection:
         if "span_id" in first.schema.names:
-            yield from _spans(connection, first, batches, notices, file.origin)
+            yield from _spans(connection, first, batches, notices, file.origin, cut)
         else:
-            yield from _log(connection, first, batches)
+            yield from _log(connection, first, batches, cut)
 
 
 def _telling(batches: Iterator[pa.RecordBatch], orphans: int) -> Iterator[pa.RecordBatch]:
@@ -83,6 +87,7 @@ def _spans(
     rest: Iterator[pa.RecordBatch],
     notices: Notices,
     origin: str,
+    cut: int | None,
 ) -> Iterator[pa.RecordBatch]:
     ids = first.schema.field("trace_id").type
     shape = _plain(pa.schema([*schema(ids), pa.field("links", links_type(ids))]))
@@ -96,15 +101,8 @@ def _spans(
         return pa.RecordBatch.from_arrays(columns, schema=shape)
 
     load(connection, "recorded", chain([first], rest), shape, whole)
-    connection.execute(
-        """create table event as select * exclude (choice) from (
-            select *, rowid as at, row_number() over (
-                partition by trace_id, span_id
-                order by status not in ('ok', 'error'), name, sent, status, parent_id, rowid
-            ) as choice from recorded
-        ) where choice = 1"""
-    )
-    orphans = _notice(connection, notices, origin)
+    _each_once(connection, ids, notices, origin)
+    orphans = _check(connection, notices, origin)
     connection.execute(
         """create table child as
             select trace_id, parent_id as span_id, list_sort(list(name)) as names from event
@@ -113,10 +111,12 @@ def _spans(
     patterns = [(names, format_pattern(names)) for (names,) in _rows(connection, "select distinct names from child")]
     _table(connection, "pattern", {"names": [n for n, _ in patterns], "sent": [s for _, s in patterns]})
     linked = _rows(connection, "select 1 from recorded where len(links) > 0 limit 1")
+    late = f"coalesce(e.sent, s.sent, '') = '' and e.status in ('ok', 'error') and {_late(cut)}"
     result = connection.sql(
-        """select e.* replace (
+        f"""select e.* replace (
             coalesce(e.parent, p.name) as parent,
-            coalesce(e.sent, s.sent, '') as sent
+            coalesce(e.sent, s.sent, '') as sent,
+            case when {late} then 'pending' else e.status end as status
         ) from event e
         left join event p on e.trace_id = p.trace_id and e.parent_id = p.span_id
         left join child c on e.trace_id = c.trace_id and e.span_id = c.span_id
@@ -126,22 +126,54 @@ def _spans(
     yield from _telling(_canonical(result, ids, bool(linked)), orphans)
 
 
-def _notice(connection: DuckDBPyConnection, notices: Notices, origin: str) -> int:
-    """Say what was left out, refuse an event that is among its own ancestors, return how many orphans there are."""
+def _each_once(connection: DuckDBPyConnection, ids: pa.DataType, notices: Notices, origin: str) -> None:
+    """Make `event`: the rows with their place in the trace (`at`), each event once."""
+    twice = "select trace_id, span_id, count(*) - 1 as again from recorded group by all having again > 0"
+    number = f"select sum(again), min(trace_id), min(span_id) from ({twice})"
+    if not _note(connection, DUPLICATES, number, notices, origin):
+        connection.execute("create view event as select *, rowid as at from recorded")
+        return
+    import ibis
+
+    connection.execute("create view placed as select *, rowid as at from recorded")
+    # Only names go into the query, and which columns are texts, numbers or lists.
+    kind = "string" if pa.types.is_string(ids) else "uint64"
+    types = dict.fromkeys(schema().names, "string") | dict.fromkeys(("trace_id", "span_id", "parent_id"), kind)
+    types |= dict.fromkeys(TIMES, "timestamp") | {"links": "array<string>", "at": "int64"}
+    each = ibis.to_sql(distinct_spans(ibis.table(types, name="placed")), dialect="duckdb")
+    connection.execute(
+        f"""create table event as select e.* replace (coalesce(l.links, e.links) as links) from ({each}) e left join (
+            select trace_id, span_id, list_sort(list_distinct(flatten(list(links)))) as links
+            from recorded semi join ({twice}) using (trace_id, span_id) where links is not null group by all
+        ) l using (trace_id, span_id)"""
+    )
+
+
+def _check(connection: DuckDBPyConnection, notices: Notices, origin: str) -> int:
+    """Refuse an event that is among its own ancestors; note how many orphans there are, and return it."""
     refuse_cycles(connection, "event", origin)
-    again = """select coalesce(sum(again), 0), min(trace_id), min(span_id) from (
-        select trace_id, span_id, count(*) - 1 as again from recorded group by all having again > 0)"""
     lonely = """select count(*), min(trace_id), min(span_id) from event e where parent_id is not null and not exists (
         select 1 from event p where p.trace_id = e.trace_id and p.span_id = e.parent_id)"""
-    for what, query in ((DUPLICATES, again), (ORPHANS, lonely)):
-        ((number, trace, span),) = _rows(connection, query)
-        if number:
-            notices.note(what, f"{origin}: trace {trace}, span {span}", int(number))
-    return int(number)
+    return _note(connection, ORPHANS, lonely, notices, origin)
+
+
+def _note(connection: DuckDBPyConnection, what: str, query: str, notices: Notices, origin: str) -> int:
+    """Note a number of events, if any, with the ids of one; return the number."""
+    ((number, trace, span),) = _rows(connection, query)
+    if number:
+        notices.note(what, f"{origin}: trace {trace}, span {span}", int(number))
+    return int(number or 0)
+
+
+def _late(cut: int | None) -> str:
+    """Return as SQL whether an event `e` is so near the last one that what it sent may have been cut off."""
+    if cut is None:
+        return "false"
+    return f"epoch_ns(e.started_at) > (select max(epoch_ns(started_at))::hugeint - {cut} from event)"
 
 
 def _log(
-    connection: DuckDBPyConnection, first: pa.RecordBatch, rest: Iterator[pa.RecordBatch]
+    connection: DuckDBPyConnection, first: pa.RecordBatch, rest: Iterator[pa.RecordBatch], cut: int | None
 ) -> Iterator[pa.RecordBatch]:
     shape = _plain(first.schema)
 
@@ -154,7 +186,7 @@ def _log(
     names = [name for (name,) in _rows(connection, "select distinct name from recorded")]
     _table(connection, "pattern", {"name": names, "sent": [format_pattern([name]) for name in names]})
     result = connection.sql(
-        """with event as (
+        f"""with event as (
             select cast(trace_id as varchar) as trace_id, name, started_at, rowid as at,
                 row_number() over run as place, lag(name) over run as parent, lead(name) over run as next
             from recorded window run as (partition by trace_id order by started_at nulls last, rowid)
@@ -162,7 +194,9 @@ def _log(
         select trace_id, cast(place as varchar) as span_id,
             case when place > 1 then cast(place - 1 as varchar) end as parent_id, parent, e.name,
             cast(null as varchar) as key, coalesce(s.sent, '') as sent, cast(null as timestamptz) as sent_at,
-            started_at, cast(null as timestamptz) as ended_at, 'ok' as status, cast(null as varchar) as worker
+            started_at, cast(null as timestamptz) as ended_at,
+            case when e.next is null and {_late(cut)} then 'pending' else 'ok' end as status,
+            cast(null as varchar) as worker
         from event e left join pattern s on e.next = s.name order by e.at"""
     )
     yield from _canonical(result, pa.string(), False)

@@ -16,6 +16,9 @@ from pathlib import Path
 from tests.benchmarks import made
 from tests.benchmarks.harness import Row, median_ratio
 
+LARGE = 31_000_000
+"""Events that are ten gigabytes of JSON Lines."""
+
 SIZES = [int(float(m) * 1e6) for m in os.environ.get("FLOWSTAT_EVENTS", "10,50").split(",")]
 
 TIMED = """
@@ -97,7 +100,7 @@ PL4PM = (
     "timestamp_key='time:timestamp')\nresult = sum(dfg.values()) + sum(ends.values())",
 )
 JOIN = (
-    "import duckdb; connection = duckdb.connect()",
+    "import duckdb; connection = duckdb.connect(); connection.execute('set enable_progress_bar = false')",
     '''found = connection.execute(f"""with s as (select trace_id t, span_id s, parent_id p, name from '{path}'),
  c as (select t, p, list_sort(list(name)) sent from s where p is not null group by all)
  select name, sent, count(*) n from s left join c on s.t = c.t and s.s = c.p group by all""").fetchall()
@@ -175,6 +178,17 @@ def json_lines(events, place):
     yield Row(f"JSON Lines, {millions(events)}: million events a second", rate, 1.5, "at least", told(found, events))
 
 
+def large_json_lines(place):
+    """Ten gigabytes take the memory of one, and the program."""
+    path = made.canonical(place / "large.jsonl", LARGE)
+    gigabytes = path.stat().st_size / 1e9
+    assert gigabytes > 10
+    found = contest(path, 1, flowstat=(JOINING, COUNT))
+    _, peak, result = found["flowstat"]
+    assert result == LARGE
+    yield Row(f"JSON Lines, {gigabytes:.1f} GB: memory, MB", peak, 1500, "at most", told(found, LARGE))
+
+
 LOOP = (
     "import orjson; from collections import Counter",
     """name, children = {}, {}
@@ -221,3 +235,6 @@ def benchmarks():
                 yield from contender(events, place)
     with scratch() as place:
         yield from json_lines(min(SIZES), place)
+    if max(SIZES) >= 50e6:
+        with scratch() as place:
+            yield from large_json_lines(place)
