@@ -10,6 +10,7 @@ import csv
 import io
 import re
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -31,7 +32,7 @@ from flowstat.read.words import is_storable, shown
 
 __all__ = ["parquet_spans", "read_table"]
 
-LOG_ROWS = 1 << 18
+LOG_ROWS = 1 << 20
 SPAN_ROWS = 1 << 16
 
 BLOCK = 4 << 20
@@ -134,7 +135,7 @@ def _read_parquet(path: Path, origin: str, mapping: Mapping, notices: Notices) -
         first, told, length = 0, 0, path.stat().st_size
         with pq.ParquetFile(path, read_dictionary=dictionaries) as file:
             total = max(1, file.metadata.num_rows)
-            for batch in file.iter_batches(size, columns=list(rows.needed)):
+            for batch in _ahead(_by_group(file, size, list(rows.needed))):
                 cells = {name: batch.column(batch.schema.get_field_index(name)) for name in rows.needed}
                 yield rows.read(cells, len(batch), lambda row, first=first: first + row + 1)  # type: ignore[misc]
                 first += len(batch)
@@ -143,6 +144,21 @@ def _read_parquet(path: Path, origin: str, mapping: Mapping, notices: Notices) -
                 told = reached
         if not first:
             yield rows.read({name: pa.nulls(0) for name in rows.needed}, 0, lambda row: row)
+
+
+def _by_group(file: pq.ParquetFile, size: int, columns: list[str]) -> Iterator[pa.RecordBatch]:
+    """Read group by group: so no batch has the words of two, whose dictionaries would have to be joined."""
+    for group in range(file.num_row_groups):
+        yield from file.iter_batches(size, [group], columns)
+
+
+def _ahead(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    """Read the next batch while the one before it is looked at."""
+    with ThreadPoolExecutor(1) as pool:
+        reading = pool.submit(next, batches, None)
+        while (batch := reading.result()) is not None:
+            reading = pool.submit(next, batches, None)
+            yield batch
 
 
 def _read_csv(path: Path, origin: str, mapping: Mapping, notices: Notices) -> Iterator[pa.RecordBatch]:
