@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -34,6 +35,19 @@ counts = st.builds(
     st.lists(names, max_size=2).map(tuple),
     problems,
 )
+
+
+def possible(counts):
+    """Return counts whose runs and failures are those of events that were seen."""
+    events = counts.events
+    starts, errors = (
+        {node: min(n, events[node]) for node, n in numbers.items() if node in events}
+        for numbers in (counts.starts, counts.errors)
+    )
+    return replace(counts, starts=starts, errors=errors)
+
+
+counts = counts.map(possible)
 
 
 @given(counts)

@@ -16,9 +16,10 @@ from flowstat.estimate.embedded import count_log, count_spans, note_marked_retri
 from flowstat.estimate.lines import count_lines
 from flowstat.estimate.scan import scan_segments
 from flowstat.estimate.sequence import Follows, OutOfOrder, follow
+from flowstat.estimate.tally import LOST_SENDERS
 from flowstat.read.graph import Graph
 from flowstat.read.notices import Notices
-from flowstat.read.patterns import format_pattern, parse_pattern
+from flowstat.read.patterns import format_pattern, sorted_pattern
 from flowstat.read.resolve import ORPHANS
 from flowstat.read.traces import TraceFile, Traces
 
@@ -148,15 +149,17 @@ def _count_file(file: TraceFile, latencies: bool, memory: int | None, meter: _Me
 
 def _scan(file: TraceFile, orphans: int, notices: Notices, memory: int | None, meter: _Meter) -> Counts:
     found = scan_segments(file.parts, lambda part, rows: meter.advance(_size(part), rows))
-    for _, sent in found.events:
-        parse_pattern(sent)
+    table: Counter[tuple[str, str]] = Counter()
+    for (node, sent), n in found.events.items():
+        table[node, sorted_pattern(sent)] += n
     if found.errors:
         meter.begin("joining")
         note_marked_retries(file, notices, memory)
-    if orphans:
-        notices.note(ORPHANS, file.origin, orphans)
+    for what, number in ((ORPHANS, orphans), (LOST_SENDERS, found.lost)):
+        if number:
+            notices.note(what, file.origin, number)
     return Counts(
-        table=dict(sorted(found.events.items())),
+        table=dict(sorted(table.items())),
         starts=dict(sorted(found.starts.items())),
         errors=dict(sorted(found.errors.items())),
         pending=dict(sorted(found.pending.items())),

@@ -15,7 +15,8 @@ from flowstat.read.notices import Problem
 from flowstat.read.opening import open_unpacked
 from flowstat.read.patterns import parse_pattern
 from flowstat.read.traces import TraceFile, read_traces
-from flowstat.read.words import shown
+from flowstat.read.words import is_storable, shown
+from flowstat.results import counted
 
 __all__ = ["add_counts", "format_counts", "parse_counts", "read_counts", "write_counts"]
 
@@ -92,7 +93,13 @@ def parse_counts(text: str | bytes, origin: str = "<text>") -> Counts:
             parse_pattern(sent)
         except TraceError as error:
             raise TraceError(f"{origin}: an event at {shown(node)!r}: {error}") from None
-    return Counts(**fields)
+    counts = Counts(**fields)
+    for what, numbers in (("starts", counts.starts), ("errors", counts.errors)):
+        for node, n in numbers.items():
+            events = counts.events.get(node, 0)
+            if n > events:
+                raise TraceError(f"{origin}: {n:,} {what} at {shown(node)!r}, which has {counted(events, 'event')}")
+    return counts
 
 
 def _text(value: object) -> str:
@@ -103,16 +110,19 @@ def _rows(data: dict[str, Any], name: str, types: tuple[type, ...]) -> list[list
     rows = data[name]
     if not isinstance(rows, list):
         raise ValueError(f"{name!r} is no list")
-    keys = sum(kind is str for kind in types)
-    if name not in ("problems", "latencies") and len(
-        {tuple(row[:keys]) for row in rows if isinstance(row, list)}
-    ) < len(rows):
-        raise ValueError(f"{name!r} has an entry twice")
     for row in rows:
         if not isinstance(row, list) or [type(v) for v in row] != list(types):
             raise ValueError(f"{name!r} has the entry {shown(repr(row), 80)}")
-        if any(isinstance(v, int) and v < 0 for v in row) or row[0] == "":
+        texts = [v for v in row if isinstance(v, str)]
+        numbers = [v for v in row if isinstance(v, int)]
+        empty = row[0] == "" or (name in ("links", "undeclared", "latencies") and row[1] == "")
+        if empty or not all(map(is_storable, texts)) or not all(0 <= v < 2**63 for v in numbers):
             raise ValueError(f"{name!r} has the entry {shown(repr(row), 80)}")
+        if name == "latencies" and not row[2]:
+            raise ValueError(f"{name!r} has a pair without latencies: {shown(repr(row), 80)}")
+    keys = 2 if name == "latencies" else sum(kind is str for kind in types)
+    if name != "problems" and len({tuple(row[:keys]) for row in rows}) < len(rows):
+        raise ValueError(f"{name!r} has an entry twice")
     return rows
 
 
@@ -123,7 +133,7 @@ def _buckets(pairs: list[Any]) -> dict[int, int]:
 
 
 def _texts(values: Any) -> list[str]:
-    if not isinstance(values, list) or not all(isinstance(v, str) for v in values):
+    if not isinstance(values, list) or not all(isinstance(v, str) and is_storable(v) for v in values):
         raise ValueError("'files' is no list of texts")
     return values
 
@@ -144,7 +154,10 @@ def read_counts(*paths: str | Path) -> Counts:
     for path in map(str, paths):
         if path != "-" and not has_magic(path) and not Path(path).exists():
             raise TraceError(f"can't read the counts {shown(path, 200)}: No such file or directory")
-    return add_counts(read_traces(*paths).files) if paths else Counts()
+    if not paths:
+        return Counts()
+    traces = read_traces(*paths)  # which keeps the copy of standard input for as long as it is there
+    return add_counts(traces.files)
 
 
 def add_counts(files: Iterable[TraceFile]) -> Counts:
@@ -183,6 +196,8 @@ def write_counts(counts: Counts, path: str | Path) -> None:
     try:
         draft.write_text(format_counts(counts), encoding="utf-8")
         draft.replace(path)
-    except OSError as error:
+    except BaseException as error:
         draft.unlink(missing_ok=True)
-        raise OutputError(f"can't write {path}: {error.strerror or error}") from None
+        if isinstance(error, OSError):
+            raise OutputError(f"can't write {path}: {error.strerror or error}") from None
+        raise

@@ -205,7 +205,7 @@ def _edge(times: ir.Column, cut: int) -> ir.Scalar:
 
     last = times.max().as_scalar()
     if times.type().is_integer():
-        return last - cut
+        return ibis.greatest(last, cut - 2**63) - cut  # there are no earlier times
     # Engines know microseconds: with those, later than the exact edge is later than the microsecond before it.
     return last - ibis.interval(microseconds=-(-cut // 1000))
 

@@ -52,8 +52,8 @@ def view_in_place(connection: DuckDBPyConnection, file: TraceFile) -> Recorded |
     columns = found.pop()
     if found or columns is None or columns.sent:
         return None
-    kinds = {_kind(part, columns.trace) for part in file.parts}
-    kind = kinds.pop()
+    kinds = {(_kind(part, columns.trace), _zoned(part, columns.started)) for part in file.parts}
+    kind, _ = kinds.pop()
     if kinds:
         return None
 
@@ -64,6 +64,9 @@ def view_in_place(connection: DuckDBPyConnection, file: TraceFile) -> Recorded |
     trace, span, parent, name = map(_name, (columns.trace, columns.span, columns.parent, columns.name))
     if kind == "string":
         empty = f"{trace} = '' or trim({span}, '0') = ''"
+        # Whole numbers that became decimals are for the reader.
+        ids = (trace, span, parent)
+        empty += "".join(f" or ends_with({column}, '.0') or contains({column}, 'e+')" for column in ids)
         roots = ["0" * width for width in range(1, 65)]
         roots += [form(word) for word in ROOT_WORDS for form in (str.lower, str.upper, str.title)]
         root = f"{parent} in ({', '.join(map(quoted, roots))})"
@@ -106,6 +109,10 @@ def _kind(part: Path, column: str | None) -> str:
     kind = pq.read_schema(part).field(column).type
     kind = kind.value_type if pa.types.is_dictionary(kind) else kind
     return str(kind)
+
+
+def _zoned(part: Path, column: str | None) -> bool:
+    return column is not None and pq.read_schema(part).field(column).type.tz is not None
 
 
 def _name(column: str | None) -> str:

@@ -41,6 +41,8 @@ class Scanned:
     errors: Counter[str] = field(default_factory=Counter)
     pending: Counter[str] = field(default_factory=Counter)
     dropped: Counter[str] = field(default_factory=Counter)
+    lost: int = 0
+    """Messages that no arrow took, of unknown sender."""
     rows: int = 0
 
     def add(self, other: Scanned) -> None:
@@ -53,6 +55,7 @@ class Scanned:
             (self.dropped, other.dropped),
         ):
             mine.update(theirs)  # type: ignore[arg-type]
+        self.lost += other.lost
         self.rows += other.rows
 
 
@@ -204,7 +207,9 @@ def _add(found: Scanned, pairs: _Pairs, batch: pa.RecordBatch, part: Path, roote
             dropped = state.get("dropped", nobody)
             found.errors.update(_tally(names, name_codes[state.get("error", nobody)]))
             found.pending.update(_tally(names, name_codes[state.get("pending", nobody)]))
-            found.dropped.update(_tally(*_codes(columns["parent"]), dropped))
+            parents, parent_codes = _codes(columns["parent"])
+            found.dropped.update(_tally(parents, parent_codes, dropped))
+            found.lost += int((parent_codes[dropped] == len(parents)).sum())
             named = dropped if named is None else named | dropped
     if named is not None and name.null_count and not named.all():
         raise TraceError(f"{part}: row {first + int(named.argmin())} has no name: which node handled it?")

@@ -138,17 +138,15 @@ def _period(file: TraceFile, notices: Notices) -> tuple[int | None, int | None]:
     """Return the earliest and the latest time of a trace, noting times that run backwards."""
     first: int | None = None
     last: int | None = None
-    rows = 0
     # Bad records were counted before.
     for batch in file.batches(Notices(file.mapping.skip_bad)):
-        columns = {c: batch.column(batch.schema.names.index(c)) for c in TIMES if c in batch.schema.names}
-        for column in columns.values():
+        columns = dict(zip(batch.schema.names, batch.columns, strict=True))
+        for column in (columns[c] for c in TIMES if c in columns):
             least, most = _extremes(column)
             if least is not None and most is not None:
                 first = least if first is None else min(first, least)
                 last = most if last is None else max(last, most)
-        _backward(columns, notices, file.origin, rows)
-        rows += len(batch)
+        _backward(columns, notices, file.origin)
     return first, last
 
 
@@ -157,13 +155,14 @@ def _extremes(column: pa.Array) -> tuple[int | None, int | None]:
     return found["min"].as_py(), found["max"].as_py()
 
 
-def _backward(columns: dict[str, pa.Array], notices: Notices, origin: str, rows: int) -> None:
+def _backward(columns: dict[str, pa.Array], notices: Notices, origin: str) -> None:
     for before, after in _steps(columns):
         late = pc.fill_null(pc.less(columns[after], columns[before]), False)
         number = pc.sum(late).as_py() or 0
         if number:
             what = f"events whose {after} is before their {before} (clocks disagree); counts do not depend on it"
-            notices.note(what, f"{origin}: row {rows + pc.index(late, True).as_py() + 1}", number)
+            row = pc.index(late, True).as_py()
+            notices.note(what, f"{origin}: trace {columns['trace_id'][row]}, span {columns['span_id'][row]}", number)
 
 
 def _steps(columns: dict[str, pa.Array]) -> Iterator[tuple[str, str]]:

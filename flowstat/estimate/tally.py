@@ -9,7 +9,7 @@ from typing import Any
 from flowstat.errors import TraceError
 from flowstat.estimate.counts import Counts
 from flowstat.read.notices import Notices
-from flowstat.read.patterns import format_pattern, parse_pattern
+from flowstat.read.patterns import format_pattern, parse_pattern, sorted_pattern
 from flowstat.read.resolve import DUPLICATES, ORPHANS
 from flowstat.read.words import shown
 from flowstat.results import counted
@@ -101,10 +101,9 @@ def _sent(
     if row["sent"] is not None:
         said = pattern(row["sent"])
         try:
-            parse_pattern(said)
+            return sorted_pattern(said)
         except TraceError as error:
             raise TraceError(f"{origin}: an event at {shown(name)!r}: {error}") from None
-        return said
     children = row["children"] or ()
     if isinstance(children, str):
         # From an engine without lists: every name is quoted.

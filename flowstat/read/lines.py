@@ -77,7 +77,10 @@ def _row(
     name: str | None, sent: str | None, status: str | None, root: bool, parent: str | None, n: int, wrong: int
 ) -> dict[str, Any] | None:
     """Return what so many lines say, its texts no longer JSON; None if it is not as it should be."""
-    words = [None if text is None else orjson.loads(text) for text in (name, sent, status, parent)]
+    try:
+        words = [None if text is None else orjson.loads(text) for text in (name, sent, status, parent)]
+    except orjson.JSONDecodeError:
+        return None  # NaN, which DuckDB reads
     if wrong or not all(isinstance(word, str | None) for word in words):
         return None
     name, sent, status, parent = words

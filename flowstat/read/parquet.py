@@ -53,13 +53,20 @@ def marks_of(parts: Sequence[Path]) -> Marks | None:
         except (pa.ArrowException, OSError):
             return None
         said = about.metadata or {}
-        if said.get(MARK) != f"{rows} {about.num_rows}".encode():
+        if said.get(MARK) != f"{rows} {about.num_rows}".encode() or _is_rewritten(about):
             return None
         rows += about.num_rows
         number = said.get(LONELY, b"0")
         orphans += int(number) if number.isdigit() else 0
         linked |= "links" in about.schema.to_arrow_schema().names
     return Marks(orphans, linked)
+
+
+def _is_rewritten(about: pq.FileMetaData) -> bool:
+    """Whether another program wrote a segment again, with the marks it had: flowstat writes no statistics of names."""
+    groups = [about.row_group(k) for k in range(about.num_row_groups)]
+    columns = [group.column(k) for group in groups for k in range(group.num_columns)]
+    return any(column.path_in_schema == "name" and column.is_stats_set for column in columns)
 
 
 def read_parquet(path: Path, origin: str, mapping: Mapping, notices: Notices) -> Iterator[pa.RecordBatch]:

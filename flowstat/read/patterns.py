@@ -15,7 +15,7 @@ from functools import lru_cache
 from flowstat.errors import TraceError
 from flowstat.read.words import quote, shown
 
-__all__ = ["format_pattern", "parse_pattern"]
+__all__ = ["format_pattern", "parse_pattern", "sorted_pattern"]
 
 _part = re.compile(r'([^\s"*]+|"(?:[^"\\]|\\.)*")(?:\*([1-9][0-9]{0,17}))?(?: |\Z)')
 
@@ -28,8 +28,7 @@ def format_pattern(targets: Iterable[str]) -> str:
     >>> format_pattern(["notify", "invoice", "notify"])
     'invoice notify*2'
     """
-    counts = Counter(targets)
-    return " ".join(quote(name) + (f"*{n}" if n > 1 else "") for name, n in sorted(counts.items()))
+    return _text(sorted(Counter(targets).items()))
 
 
 @lru_cache(maxsize=65536)
@@ -65,3 +64,23 @@ def parse_pattern(pattern: str) -> tuple[tuple[str, int], ...]:
     if pattern.endswith(" ") or "" in counts:
         raise TraceError(f"not a send pattern: {shown(pattern, 80)!r} (a name is missing)")
     return tuple(sorted(counts.items()))
+
+
+def sorted_pattern(text: str) -> str:
+    """Return a send pattern in the one form that all with the same targets have.
+
+    Raises
+    ------
+    TraceError
+        If the text is no pattern.
+
+    Examples
+    --------
+    >>> sorted_pattern("c b*1 c")
+    'b c*2'
+    """
+    return _text(parse_pattern(text))
+
+
+def _text(parts: Iterable[tuple[str, int]]) -> str:
+    return " ".join(quote(name) + (f"*{n}" if n > 1 else "") for name, n in parts)

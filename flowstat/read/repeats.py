@@ -13,7 +13,7 @@ __all__ = ["IDS", "by_bytes", "distinct_spans", "repeated"]
 
 IDS = ("trace_id", "span_id")
 
-CONTENT = ("name", "sent", "status", "parent_id", "parent", "started_at", "sent_at", "ended_at", "key", "worker")
+CONTENT = ("name", "sent", "status", "parent_id", "started_at", "parent", "sent_at", "ended_at", "key", "worker")
 """The columns by which rows of one event are put in order, the first first."""
 
 
@@ -35,10 +35,11 @@ def distinct_spans(spans: ir.Table, order: Mapping[str, Callable[[ir.Table], ir.
 
     Notes
     -----
-    Handled are the statuses ok and error. Content is compared column by column: the node's name, the send pattern, the
-    status, the parent's id, the sender, the times (start, sending, end), key and worker, then what other columns
-    there are. Texts go by their bytes in UTF-8, which is the order of their code points; ids are compared as texts,
-    numbers too ("10" is before "9"), since other formats have the same ids as texts. What is unknown comes last.
+    Handled are the statuses ok and error. Content is compared column by column: the node's name, the send pattern,
+    the status, the parent's id, the start, the sender, the other times (sending, end), key and worker, then what
+    other columns there are: first what counts depend on, so that what they do not read can't matter to them. Texts go
+    by their bytes in UTF-8, which is the order of their code points; ids are compared as texts, numbers too ("10" is
+    before "9"), since other formats have the same ids as texts. What is unknown comes last.
     """
     import ibis
 
