@@ -442,7 +442,7 @@ def count(traces: tuple[str, ...], engine: str | None, table: str | None, output
 
         if traces or not table:
             raise click.UsageError("--engine counts one --table there, and no files")
-        counts = count_on(engine, table, latencies=latencies, **_reading())
+        counts = count_on(engine, table, latencies=latencies, memory=_memory(), **_reading())
     _tell(counts.problems)
     events = sum(counts.events.values())
     click.echo(f"{events:,} events in {counts.runs:,} runs at {len(counts.events):,} nodes", err=True)
@@ -512,13 +512,19 @@ def _reading() -> dict[str, Any]:
 
 def _traces(paths: tuple[str, ...]) -> tuple[Traces, int | None]:
     """Find traces as the options say, and how much memory their counting may take."""
-    from flowstat.read.database import size
     from flowstat.read.traces import read_traces
 
     if paths.count("-") > 1:
         raise click.UsageError("standard input (-) can be read once only")
+    return read_traces(*paths, **_reading()), _memory()
+
+
+def _memory() -> int | None:
+    """Return the bytes that counting may hold, if an option says how many."""
+    from flowstat.read.database import size
+
     memory = click.get_current_context().meta.get(READING, {}).get("memory")
-    return read_traces(*paths, **_reading()), size(memory) if memory else None
+    return size(memory) if memory else None
 
 
 @contextmanager
@@ -710,6 +716,8 @@ def _chain(graph: str, traces: tuple[str, ...], prior: float, start: str | None)
 
     if [graph, *traces].count("-") > 1:
         raise click.UsageError("standard input (-) can be read once only")
+    if not traces and any(click.get_current_context().meta.get(READING, {}).values()):
+        raise click.UsageError("options of how traces are read need traces: give them with -t")
     declared = read_graph(graph)
     counts = Counts()
     if traces:

@@ -1,3 +1,5 @@
+import os
+
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -5,6 +7,7 @@ import pytest
 from flowstat.errors import OutputError
 from flowstat.read.canonical import COLUMNS, open_writer, schema, to_json_rows
 from flowstat.read.traces import read_traces
+from flowstat.read.writers import open_trace_writer
 
 ROW = {
     "trace_id": 1,
@@ -110,3 +113,31 @@ def test_a_failed_segment_leaves_no_draft(tmp_path, monkeypatch):
     with pytest.raises(OutputError, match="No space left on device"), open_writer(path) as writer:
         writer.write(batch(ROW))
     assert list(path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["out.json", "out.CSV", "out.jsonl.gz", "x.otlp.json.gz", "x.jsonl.zst", "x.xes.zst", "x.parquet.gz", "x.db"],
+)
+def test_a_name_that_says_what_is_not_written_is_refused(tmp_path, name):
+    with pytest.raises(OutputError, match="name the format with --to"):
+        open_trace_writer(tmp_path / name)
+    assert not (tmp_path / name).exists()
+    with open_trace_writer(tmp_path / name, "jsonl"):
+        pass
+    with open_trace_writer(tmp_path / "unknown.suffix"):
+        pass
+    assert (tmp_path / "unknown.suffix").is_dir()
+
+
+def test_a_packed_log_is_packed_whatever_the_case_of_its_name(tmp_path):
+    with open_trace_writer(tmp_path / "up.XES.GZ"):
+        pass
+    assert (tmp_path / "up.XES.GZ").read_bytes().startswith(b"\x1f\x8b")
+
+
+def test_parquet_is_not_written_to_a_name_that_is_not_utf_8(tmp_path):
+    path = tmp_path / os.fsdecode(b"bad\xff")
+    with pytest.raises(OutputError, match=r"bad\\udcff: the name is not UTF-8 text"):
+        open_trace_writer(path)
+    assert not path.exists()

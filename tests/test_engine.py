@@ -19,6 +19,7 @@ from hypothesis import given, settings
 
 from flowstat.errors import TraceError
 from flowstat.estimate.connect import visible_url
+from flowstat.estimate.counting import count
 from flowstat.estimate.counts import Counts
 from flowstat.estimate.engine import count_on
 from flowstat.estimate.tally import tree_counts
@@ -26,6 +27,7 @@ from flowstat.read.canonical import links_type, schema
 from flowstat.read.files import parse_graph
 from flowstat.read.notices import Notices
 from flowstat.read.patterns import format_pattern
+from flowstat.read.traces import read_traces
 from tests.servers import Server, free_port, missing, postgres_server, spark_master  # noqa: F401 -- fixtures
 from tests.strategies import Row, event, forests, names
 
@@ -643,6 +645,165 @@ def test_missing_programs_skip_the_tests_but_fail_in_ci(monkeypatch: pytest.Monk
     monkeypatch.setenv("CI", "true")
     with pytest.raises(pytest.fail.Exception, match="no server"):
         missing("no server")
+
+
+@pytest.mark.parametrize("engine", ["duckdb", "duckdb files", "postgres", "spark table"], indirect=True)
+def test_whole_numbers_written_as_decimals_are_whole(engine: Engine) -> None:
+    def rows(*parents: str | None) -> pa.Table:
+        ids = {"trace_id": ["1.0"] * 4, "span_id": ["1", "2", "3", "4.0"]}
+        return pa.table(ids | {"parent_id": pa.array(parents, pa.string()), "name": [*"abcd"]})
+
+    whole = engine.count(rows("", "1.0", "1.0", "3"))
+    assert whole.table == {("a", "b c"): 1, ("b", ""): 1, ("c", "d"): 1, ("d", ""): 1}
+    assert (whole.starts, whole.problems) == ({"a": 1}, ())
+    lost = rows(None, "1.0", "9007199254740992.0", "1.2e+17")
+    with pytest.raises(TraceError, match="2 rows have no whole number as an id"):
+        engine.count(lost)
+    assert engine.count(lost, skip_bad=True).table == {("a", "b"): 1, ("b", ""): 1}
+    if engine.name == "spark table":
+        return
+    assert engine.count(rows("0.0", "root", None, "0")).runs == 4
+    huge = rows(None, "1.0", "9" * 310 + ".0", "1e+999")
+    assert engine.count(huge, skip_bad=True).table == {("a", "b"): 1, ("b", ""): 1}
+    # One that is no number says that they are texts.
+    texts = engine.count(rows("", "1.0", "x", "3"))
+    assert (texts.starts, told(texts)) == ({"a": 1}, {"events whose parent was not recorded": 2, **told(texts)})
+
+
+@pytest.mark.parametrize("engine", ["duckdb", "postgres", "spark table"], indirect=True)
+def test_which_row_counts_is_said_by_the_node_not_by_its_fields(engine: Engine) -> None:
+    rows = {"trace_id": ["t"] * 3, "span_id": ["1", "2", "2"], "parent_id": [None, "1", "1"]}
+    # With what stands between the fields, "a" is before "a-b", but "a-b.x" before "a.x".
+    named = pa.table(rows | {"service": ["r", "a", "a-b"], "name": ["x"] * 3})
+    assert engine.count(named).table == {("r.x", "a-b.x"): 1, ("a-b.x", ""): 1}
+    # Two pods are one node: the parent says which row counts.
+    pods = ["r-0", "cart-7d9f8c7b6d-zzzzz", "cart-7d9f8c7b6d-bbbbb"]
+    counts = engine.count(pa.table(rows | {"parent_id": ["", "1", ""], "PodName": pods, "name": ["x"] * 3}))
+    assert (counts.table, counts.starts) == ({("r.x", "cart.x"): 1, ("cart.x", ""): 1}, {"r.x": 1})
+    if engine.name == "spark table":
+        return
+    assert engine.count(named, node="{service}").table == {("r", "a"): 1, ("a", ""): 1}
+    # What no node took comes last.
+    lost = pa.table(rows | {"service": ["r", None, "a"], "name": ["x", None, "x"], "status": ["ok"] + ["dropped"] * 2})
+    assert engine.count(lost).dropped == {"r.x": 1}
+
+
+@pytest.mark.parametrize("engine", ["duckdb", "postgres", "spark table"], indirect=True)
+def test_words_stored_as_decimals_mean_the_same(engine: Engine) -> None:
+    rows = {"trace_id": ["1"] * 3, "span_id": ["1", "2", "3"], "parent_id": ["", "1", "1"]}
+    codes: list[list[Any]] = [[0.0, 2.0, None], ["0.0", "2.0", None], ["0", "2.00", "1.0"], [0.0, 2.0, float("nan")]]
+    for code in codes[-2:] if engine.name == "spark table" else codes:
+        counts = engine.count(pa.table(rows | {"name": [*"abc"], "status": code}))
+        assert (counts.errors, counts.problems) == ({"b": 1}, ())
+    numbers = engine.count(pa.table(rows | {"name": [1.0, 2.5, 3e9]}))
+    assert numbers.table == {("1", "2.5 3000000000"): 1, ("2.5", ""): 1, ("3000000000", ""): 1}
+
+
+def test_decimals_mean_the_same_in_files_and_on_engines(tmp_path: Path) -> None:
+    rows = {"trace_id": ["1"] * 3, "span_id": ["1", "2", "3"], "parent_id": ["", "1.0", "1.0"], "name": [*"abc"]}
+    table = pa.table(rows | {"status": [0.0, 2.0, None]})
+    write(tmp_path / "rows.parquet", table)
+    lines = [",".join("" if v is None else str(v) for v in row.values()) for row in table.to_pylist()]
+    (tmp_path / "rows.csv").write_text("\n".join([",".join(table.column_names), *lines]))
+    for path in (tmp_path / "rows.parquet", tmp_path / "rows.csv"):
+        for counts in (count(read_traces(path)), count_on("duckdb://", str(path))):
+            assert counts.table == {("a", "b c"): 1, ("b", ""): 1, ("c", ""): 1}
+            assert (counts.starts, counts.errors, counts.problems) == ({"a": 1}, {"b": 1}, ())
+
+
+@pytest.mark.parametrize("engine", ["duckdb", "postgres"], indirect=True)
+def test_cases_may_be_decimals_but_not_have_lost_digits(engine: Engine) -> None:
+    log = pa.table({"case": [1.0, 1.5, 1.0, float("nan")], "activity": [*"abcd"]})
+    counts = engine.count(log, skip_bad=True)
+    assert told(counts)["rows without case"] == 1
+    assert counts.starts == {"a": 1, "b": 1}
+    with pytest.raises(TraceError, match="1 rows have no whole number as an id"):
+        engine.count(pa.table({"case": [1.0, 2.0**53], "activity": [*"ab"]}))
+
+
+@pytest.mark.parametrize("engine", ["duckdb files", "spark files"], indirect=True)
+def test_csv_of_any_delimiter_is_read_as_files_are(engine: Engine, tmp_path: Path) -> None:
+    for name, text in [
+        ("semi.csv", 'case;"activity,a";time\nx;b,c;1\nx;"d";2\n'),
+        ("comma.tsv", '\n"case","activity,a",time\nx,"b,c",1\nx,d,2\n'),
+        ("bar.csv", "case|activity,a|v|v\nx|b,c|1|1\nx|d|2|2\n"),
+    ]:
+        (tmp_path / name).write_text(text)
+        counts = count_on(engine.url, str(tmp_path / name), activity="activity,a")
+        assert counts.table == {("b,c", "d"): 1, ("d", ""): 1}
+
+
+def test_spark_tells_of_rows_that_have_not_the_headers_fields(spark: str, session: Any, tmp_path: Path) -> None:
+    path = tmp_path / "rows.csv"
+    path.write_text("trace_id,span_id,parent_id,name\nt,1,,a\nt,2,1,b,zz\nt,3,1\nt,4,1,c\n")
+    with pytest.raises(TraceError, match=r"rows\.csv on spark://.*: 2 rows have no fitting number of fields"):
+        count_on(spark, str(path))
+    counts = count_on(spark, str(path), skip_bad=True)
+    assert counts.table == {("a", "c"): 1, ("c", ""): 1}
+    assert told(counts) == {"rows without fitting number of fields": 2}
+    path.write_text('case,activity\nx,a\nx,"b\ny,a\n')
+    with pytest.raises(TraceError, match=r"rows\.csv: a quote is opened in it that nothing closes"):
+        count_on(spark, str(path))
+    path.write_text("case,activity\nx,a\n")
+    (tmp_path / "more.csv").write_text("activity,case\nb,y\n")
+    with pytest.raises(TraceError, match="CSV header does not conform to the schema"):
+        count_on(spark, str(tmp_path / "*.csv"))
+    for name in ("rows.csv", "more.csv"):
+        (tmp_path / name).write_text("case,activity,v,v\nx,a,1,2\n")
+    with pytest.raises(TraceError, match="two columns have one name"):
+        count_on(spark, str(tmp_path / "*.csv"))
+
+
+def test_what_postgresql_holds_is_taken_as_text(postgres: Server) -> None:
+    import psycopg
+
+    rows = pa.table({"trace_id": ["1"] * 4, "span_id": ["1", "2", "3", "3"], "parent_id": ["", "1", "1", "1"]})
+    rows = rows.append_column("name", pa.array([*"abdc"])).append_column("status", pa.array([*"abaa"]))
+    put_postgres(postgres, "kinds", rows)
+    with psycopg.connect(postgres.url) as owner:
+        owner.execute("create type letter as enum ('d', 'c', 'b', 'a')")
+        for column, kind in {
+            "name": "letter",
+            "status": "letter",
+            "span_id": "char(8)",
+            "parent_id": "char(8)",
+        }.items():
+            owner.execute(f"alter table kinds alter column {column} type {kind} using {column}::{kind}")  # type: ignore[arg-type]
+    counts = count_on(postgres.url, "kinds")
+    assert counts.table == {("a", "b c"): 1, ("b", ""): 1, ("c", ""): 1}
+    with psycopg.connect(postgres.url) as owner:
+        owner.execute("alter table kinds alter column name type char(5)")
+    assert count_on(postgres.url, "kinds").table == counts.table
+    with psycopg.connect(postgres.url) as owner:
+        for kind, nobody in {"uuid": "rpad('0', 32, '0')::uuid", "bytea": r"'\x0000'::bytea"}.items():
+            made = [f"lpad(trim({c}), 32, '0')::{kind}" for c in ("span_id", "parent_id")]
+            made = [m.replace("::bytea", "::text::bytea") for m in made]
+            made[1] = f"case parent_id when '' then {nobody} else {made[1]} end"
+            query = f"select trace_id, {made[0]} span_id, {made[1]} parent_id, name from kinds"
+            owner.execute(f"create table {kind}s as {query}")  # type: ignore[arg-type]
+    for kind in ("uuid", "bytea"):
+        assert count_on(postgres.url, f"{kind}s").table == counts.table
+        assert count_on(postgres.url, f"{kind}s").starts == {"a": 1}
+
+
+# Ibis leaves its cursor open then.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_a_time_that_postgresql_can_not_read_is_told(postgres: Server) -> None:
+    log = pa.table({"case": ["x"] * 2, "activity": [*"ab"]})
+    for times, value in ((["2024-01-01", "foo"], "foo"), (["1600000000", "bar"], "bar")):
+        put_postgres(postgres, "some_times", log.append_column("time", pa.array(times)))
+        with pytest.raises(TraceError, match=f'invalid input syntax for type .*: "{value}"'):
+            count_on(postgres.url, "some_times")
+
+
+def test_looking_for_cycles_keeps_to_the_memory(tmp_path: Path, run_flowstat: Callable[..., Any]) -> None:
+    rows = [event("t", k, "a", parent_id=up, sent=None) for k, up in (("3", None), ("2", "3"))]
+    path = write(tmp_path / "rows.parquet", table_of(rows))
+    assert count_on("duckdb://", path, memory=100 << 20).events == {"a": 2}
+    with pytest.raises(TraceError, match="--memory is 1,048,576 bytes"):
+        count_on("duckdb://", path, memory=1 << 20)
+    code, _, err = run_flowstat("count", "--engine", "duckdb://", "--table", path, "--memory", "1MB")
+    assert (code, "--memory is 1,048,576 bytes" in err) == (2, True)
 
 
 def test_spark_is_started_where_it_does_not_run(spark: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:

@@ -194,3 +194,22 @@ def test_a_file_of_no_lines_is_a_trace_without_rows(tmp_path, name):
     path.rename(tmp_path / "a")
     with pytest.raises(TraceError, match="a is empty: no trace was recorded in it"):
         recognise(tmp_path / "a", "a")
+
+
+def test_counts_are_told_wherever_their_type_stands(tmp_path):
+    text = format_counts(Counts({("a", "b"): 1, ("b", ""): 1}, {"a": 1}))
+    path = tmp_path / "a.json"
+    path.write_text(json.dumps(json.loads(text), sort_keys=True))
+    assert recognise(path, "a") == "counts"
+    path.write_text('{"trace_id": 1, "type": "flowstat counts"}')
+    assert recognise(path, "a") == "jsonl"
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be"])
+def test_xes_in_utf_16_is_told(tmp_path, encoding):
+    path = tmp_path / "a"
+    path.write_bytes('<?xml version="1.0" encoding="UTF-16"?>\n<log></log>'.encode(encoding))
+    assert recognise(path, "a") == "xes"
+    path.write_bytes("<html/>".encode(encoding))
+    with pytest.raises(TraceError, match="no XES log"):
+        recognise(path, "a")

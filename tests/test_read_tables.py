@@ -678,3 +678,47 @@ def test_boutique_as_pandas_joins_it(minute: str) -> None:
     assert "frontend" in services
     assert len(services) == 10
     assert (found["ended_at"] - found["started_at"]).ge(pd.Timedelta(0)).all()
+
+
+def test_text_that_is_stored_as_bytes(tmp_path: Path) -> None:
+    log = {"case_id": [b"1", b"1"], "activity": ["é".encode(), b"b"], "time": [b"2024-01-01", b"2024-01-02"]}
+    assert [(row["trace_id"], row["name"]) for row in rows(saved(tmp_path, log))] == [("1", "é"), ("1", "b")]
+    path = saved(tmp_path, log | {"activity": [b"a", b"\xff"]})
+    assert refusal(path).startswith("t: row 2: its text in 'activity' is not UTF-8")
+    assert [row["name"] for row in rows(path, notices=Notices(skip_bad=True))] == ["a"]
+    spans = {"trace_id": [b"t", b"t"], "span_id": [b"1", b"2"], "parent_id": [b"root", b"1"], "name": [b"a", b"b"]}
+    for kind in (pa.binary(), pa.large_binary()):
+        found = rows(saved(tmp_path, {name: pa.array(cells, kind) for name, cells in spans.items()}))
+        assert [(row["span_id"], row["parent_id"], row["name"]) for row in found] == [("1", None, "a"), ("2", "1", "b")]
+    # One id that is no text makes all of them bytes, those of the parents, too.
+    found = rows(saved(tmp_path, spans | {"span_id": [b"1", b"\x02"]}))
+    assert [(row["trace_id"], row["span_id"], row["parent_id"]) for row in found] == [
+        ("t", "31", "726f6f74"),
+        ("t", "02", "31"),
+    ]
+
+
+def test_bytes_that_are_no_text_behind_ids_that_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tables, "SPAN_ROWS", 1)
+    spans = {"trace_id": ["t", "t"], "span_id": [b"1", b"\xff"], "parent_id": [b"", b"1"], "name": ["a", "b"]}
+    assert refusal(saved(tmp_path, spans)).startswith("t: row 2: its text in 'span_id' is not UTF-8")
+
+
+def test_times_that_python_has_no_date_for(tmp_path: Path) -> None:
+    for kind in (pa.timestamp("us", "UTC"), pa.timestamp("ms")):
+        time = pa.array([0, 2**60 if kind.unit == "us" else 2**48], kind)
+        path = saved(tmp_path, {"case_id": ["1", "1"], "activity": ["a", "b"], "time": time})
+        assert f"t: row 2: the time {time.cast(pa.int64())[1]} ({kind}) ('time') can't be read" in refusal(path)
+        assert len(rows(path, notices=Notices(skip_bad=True))) == 1
+
+
+@pytest.mark.parametrize("large", [float(2**63), float("inf"), 1e300])
+def test_decimals_beyond_whole_numbers(tmp_path: Path, large: float) -> None:
+    plain = {"trace_id": [1.0, 1.0], "span_id": [1.0, 2.0], "parent_id": [None, 1.0], "name": ["a", "b"]}
+    for name in ("trace_id", "span_id", "parent_id"):
+        path = saved(tmp_path, plain | {name: [plain[name][0], large]})
+        assert refusal(path).startswith(f"t: row 2: its id ('{name}') was a decimal number and lost digits")
+        assert [row["name"] for row in rows(path, notices=Notices(skip_bad=True))] == ["a"]
+    path = saved(tmp_path, {"case": [1.0, large], "activity": ["a", "b"]})
+    assert refusal(path).startswith("t: row 2: its case ('case') was a decimal number and lost digits")
+    assert [row["name"] for row in rows(path, notices=Notices(skip_bad=True))] == ["a"]

@@ -1,6 +1,9 @@
+import gzip
 import io
 import json
+import os
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,7 +21,7 @@ from flowstat.estimate.summary import summarise
 from flowstat.read.canonical import COLUMNS, open_writer, schema
 from flowstat.read.files import parse_graph
 from flowstat.read.notices import Notices
-from flowstat.read.traces import read_traces
+from flowstat.read.traces import Traces, read_traces
 from tests.strategies import Row, event, forests, write_json_lines, write_parquet
 
 GOOD = [event(1, 1, "a", sent="b"), event(1, 2, "b", parent="a", parent_id=1)]
@@ -461,3 +464,97 @@ def test_a_bad_pattern_in_a_recorded_trace_is_told_by_its_row(tmp_path: Path) ->
     found = count(read_traces(tmp_path / "a.parquet", skip_bad=True))
     assert sum(found.events.values()) == 1
     assert [problem.number for problem in found.problems if "skipped" in problem.what] == [1]
+
+
+def test_a_file_that_is_found_twice_is_read_once(tmp_path: Path) -> None:
+    (tmp_path / "d").mkdir()
+    file = write_json_lines(tmp_path / "d" / "a.jsonl", GOOD)
+    run = tmp_path / "run.parquet"
+    run.mkdir()
+    segments = [write_parquet(run / f"part-{number:06d}.parquet", [row]) for number, row in enumerate(GOOD)]
+    (tmp_path / "link.jsonl").symlink_to(file)
+    for paths in ([f"{tmp_path}/d/**"], [tmp_path / "d", file], [file, file], [file, tmp_path / "link.jsonl"]):
+        assert count(read_traces(*paths)).events == {"a": 1, "b": 1}
+    for paths in ([f"{tmp_path}/run.parq*/**"], [run, segments[1]], [segments[0], run]):
+        found = read_traces(*paths).files
+        assert [file.parts for file in found] == [tuple(segments)]
+
+
+def test_pipes_are_copied(tmp_path: Path) -> None:
+    for name, data in (
+        ("a", write_parquet(tmp_path / "a.parquet", GOOD).read_bytes()),
+        ("b.csv", b"case,activity\n1,a\n1,b\n"),
+        ("none.jsonl", b""),
+    ):
+        pipe = tmp_path / name
+        os.mkfifo(pipe)
+        writing = threading.Thread(target=pipe.write_bytes, args=(data,))
+        writing.start()
+        (file,) = read_traces(pipe).files
+        writing.join()
+        assert file.origins == (str(pipe),)
+        copy = file.parts[0]
+        assert count(Traces((file,))).events == ({"a": 1, "b": 1} if data else {})
+        assert copy.exists()
+        del file
+        assert not copy.exists()
+
+
+def test_segments_hide_nothing_else_in_their_directory(tmp_path: Path) -> None:
+    write_parquet(tmp_path / "part-000000.parquet", GOOD[:1])
+    write_parquet(tmp_path / "part-000001.parquet", GOOD[1:])
+    (tmp_path / "log.csv").write_text("case,activity\n1,c\n")
+    (tmp_path / "sub").mkdir()
+    write_json_lines(tmp_path / "sub" / "b.jsonl", GOOD)
+    counts = count(read_traces(tmp_path))
+    assert counts.events == {"a": 2, "b": 2, "c": 1}
+    assert len(read_traces(tmp_path).files) == 3
+
+
+def test_a_subdirectory_without_traces_is_passed_over(tmp_path: Path) -> None:
+    write_json_lines(tmp_path / "a.jsonl", GOOD)
+    (tmp_path / "notes").mkdir()
+    (tmp_path / "notes" / "x.txt").write_text("x")
+    assert count(read_traces(tmp_path)).events == {"a": 1, "b": 1}
+    assert count(read_traces(f"{tmp_path}/*")).events == {"a": 1, "b": 1}
+    assert refusal(tmp_path / "notes").startswith(f"{tmp_path}/notes is a directory without traces")
+
+
+@pytest.mark.parametrize("write", WRITERS)
+def test_a_name_that_is_not_utf_8(tmp_path: Path, write: Writer) -> None:
+    place = tmp_path / os.fsdecode(b"bad\xff")
+    place.mkdir()
+    path = write(tmp_path / "good", GOOD).rename(place / f"a{os.fsdecode(bytes([255]))}.jsonl")
+    for named in (path, place):
+        counts = count(read_traces(named))
+        assert counts.events == {"a": 1, "b": 1}
+        assert counts.files == (f"{tmp_path}/bad\\udcff/a\\udcff.jsonl",)
+    table = place / "t.parquet"
+    table.write_bytes(parquet(tmp_path / "t.parquet", sent=None).read_bytes())
+    assert count(read_traces(table)).events == {"a": 1, "b": 1}
+
+
+@pytest.mark.parametrize("codec", ["gzip", "zstd"])
+def test_packed_parquet(tmp_path: Path, codec: str) -> None:
+    data = write_parquet(tmp_path / "a.parquet", GOOD).read_bytes()
+    packed = gzip.compress(data) if codec == "gzip" else pa.compress(data, codec=codec, asbytes=True)
+    path = tmp_path / "b.parquet.gz"
+    path.write_bytes(packed)
+    assert count(read_traces(path)).table == count(read_traces(tmp_path / "a.parquet")).table
+    if codec == "gzip":
+        path.write_bytes(packed[: len(packed) // 2])
+        assert refusal(path).startswith(f"can't read the trace {path}: ")
+
+
+def test_numbers_of_times_are_of_one_unit_in_all_files(tmp_path: Path) -> None:
+    texts = ["1,a,5000000000\n1,b,6000000000\n", "1,c,120000000000\n", "1,d,0\n1,e,70000000000\n"]
+    paths = [tmp_path / f"{k}.csv" for k in range(3)]
+    for path, text in zip(paths, texts, strict=True):
+        path.write_text("case,activity,time\n" + text)
+    assert refusal(*paths) == (
+        f"{paths[1]}: by their size the times in 'time' are milliseconds, those of the files before seconds: "
+        "write them as ISO 8601 text"
+    )
+    assert count(read_traces(paths[0], paths[2])).runs == 1
+    for path in paths:
+        count(read_traces(path))

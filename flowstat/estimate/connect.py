@@ -228,11 +228,23 @@ def _missing(url: str, error: ImportError) -> str:
 
 def _reason(error: BaseException) -> str:
     """Return what an error says, on one line: of Java's, what Spark says, not where it was."""
+    error = _first(error)
     lines = [line.strip() for line in str(error).splitlines()]
     skipped = ("at ", "JVM stacktrace", "Traceback", "==", "^", "LINE ")
     kept = [line for line in lines if line and not line.startswith(skipped)]
     text = " ".join(kept[:4]) or type(error).__name__
     return shown(text, 400)
+
+
+def _first(error: BaseException) -> BaseException:
+    """Return the driver's first error: what closing a cursor says after it hides it."""
+    driver = type(error).__module__.partition(".")[0]
+    first, earlier = error, error.__cause__ or error.__context__
+    while earlier is not None:
+        if type(earlier).__module__.partition(".")[0] == driver != "builtins":
+            first = earlier
+        earlier = earlier.__cause__ or earlier.__context__
+    return first
 
 
 def _without_secrets(text: str, url: str) -> str:

@@ -34,7 +34,8 @@ from flowstat.read.database import database, load
 from flowstat.read.graph import Graph
 from flowstat.read.mapping import Mapping, duration
 from flowstat.read.notices import Notices
-from flowstat.read.repeats import distinct_spans
+from flowstat.read.repeats import IDS, distinct_spans
+from flowstat.read.tables import DELIMITERS
 from flowstat.read.words import shown
 
 if TYPE_CHECKING:
@@ -53,9 +54,20 @@ NOT_LOOKED_AT = "events of runs in which neither ids nor times rule out a cycle 
 UNLINKED = "tables with links in a form that can't be taken apart on this engine: span links are not counted"
 
 FILE_ROW = "flowstat_file_row"
+FILE_BAD = "flowstat_file_bad"
+
+CSV = r"\.(csv|tsv)(\.\w+)?$"
 
 
-def count_on(engine: str, table: str, graph: Graph | None = None, *, latencies: bool = False, **mapping: Any) -> Counts:
+def count_on(
+    engine: str,
+    table: str,
+    graph: Graph | None = None,
+    *,
+    latencies: bool = False,
+    memory: int | None = None,
+    **mapping: Any,
+) -> Counts:
     """Count the traces in a table of a database, or in files that an engine reads itself.
 
     Parameters
@@ -70,6 +82,9 @@ def count_on(engine: str, table: str, graph: Graph | None = None, *, latencies: 
         If given, messages along no arrow of it are counted as undeclared too.
     latencies
         Not to be had from an engine.
+    memory
+        Bytes that looking for cycles of parents may hold here, see `flowstat.read.database.database`; what the engine
+        may hold is its own matter, or an option in its URL (`duckdb://?memory_limit=2GB`).
     **mapping
         Which column means what, as for `read_traces`: see `flowstat.read.mapping.Mapping`.
 
@@ -104,11 +119,11 @@ def count_on(engine: str, table: str, graph: Graph | None = None, *, latencies: 
             found = _find(there, table)
         with there.working(f"count {origin}"):
             ready = prepare(found, how, origin, there.rows)
-            counts = _count(there, ready, how, origin, notices)
+            counts = _count(there, ready, how, origin, notices, memory)
     return counts if graph is None else counts.against(graph)
 
 
-def _count(engine: Engine, ready: Prepared, how: Mapping, origin: str, notices: Notices) -> Counts:
+def _count(engine: Engine, ready: Prepared, how: Mapping, origin: str, notices: Notices, memory: int | None) -> Counts:
     (checked,) = engine.rows(ready.check())
     unknown = int(checked.pop(UNKNOWN, 0))
     if unknown:
@@ -133,11 +148,11 @@ def _count(engine: Engine, ready: Prepared, how: Mapping, origin: str, notices: 
     again = int(repeats["again"])
     links = links_of(rows) if "links" in rows.columns else None
     rows = rows.drop("links") if links is not None else rows
-    each = distinct_spans(rows) if again else rows
+    each = distinct_spans(rows, _order(engine, rows, ready.node)) if again else rows
     found = engine.rows(tree_table(each, how.cut))
     counts = tree_counts(found, origin, notices, again=again, node=ready.node)
     if repeats["backward"]:
-        _refuse_cycles(engine, doubtful_table(each), origin, notices)
+        _refuse_cycles(engine, doubtful_table(each), origin, notices, memory)
     more: dict[str, Any] = {}
     if links is not None:
         more["links"] = link_counts(engine.rows(links_table(each, links)), origin, notices, node=ready.node)
@@ -147,7 +162,29 @@ def _count(engine: Engine, ready: Prepared, how: Mapping, origin: str, notices: 
     return replace(counts, problems=notices.problems, **more)
 
 
-def _refuse_cycles(engine: Engine, doubtful: ir.Table, origin: str, notices: Notices) -> None:
+def _order(engine: Engine, rows: ir.Table, node: Callable[[str], str]) -> dict[str, Callable[[ir.Table], ir.Value]]:
+    """Return how rows of one event are put in order by their nodes: not as the fields are that make the nodes."""
+    import ibis
+
+    if node is str:
+        return {}
+    named = rows.select(*IDS, name=rows.name.fill_null(""))
+    kinds = named.group_by(*IDS).agg(number=named.name.nunique())
+    several = named.semi_join(kinds.filter(kinds.number > 1), IDS).select("name").distinct()
+    nodes = {row["name"]: node(row["name"]) for row in engine.rows(several) if row["name"]}
+    place = {name: k for k, name in enumerate(sorted(set(nodes.values())))}
+    places = [(name, place[made]) for name, made in nodes.items()]
+
+    def by_node(spans: ir.Table) -> ir.Value:
+        none = ibis.null("int64")
+        # The rows of other events have one name each.
+        one = ibis.ifelse(spans.name.isnull(), none, 0)
+        return spans.name.cases(*places, else_=one) if places else one
+
+    return {"name": by_node}
+
+
+def _refuse_cycles(engine: Engine, doubtful: ir.Table, origin: str, notices: Notices, memory: int | None) -> None:
     """Look here at the runs in which ids and times leave it open whether an event is among its own ancestors."""
     (found,) = engine.rows(doubtful.agg(number=doubtful.count()))
     if found["number"] > LOOKED_AT:
@@ -156,7 +193,7 @@ def _refuse_cycles(engine: Engine, doubtful: ir.Table, origin: str, notices: Not
         return
     shape = pa.schema(dict.fromkeys(doubtful.columns, pa.string()))
     texts = doubtful.select(**{column: as_text(doubtful[column]) for column in doubtful.columns})
-    with database() as connection:
+    with database(memory) as connection:
         load(connection, "doubtful", engine.batches(texts, shape), shape, lambda batch: batch)
         refuse_cycles(connection, "doubtful", origin)
 
@@ -180,7 +217,7 @@ def _find(engine: Engine, table: str) -> Found:
     """Return the table of that name, or what is in the files."""
     if not table.strip():
         raise TraceError("no table was named")
-    files = engine.kind in ("duckdb", "pyspark") and re.search(r"[/\\*]|\.(parquet|csv|tsv)(\.\w+)?$", table)
+    files = engine.kind in ("duckdb", "pyspark") and re.search(rf"[/\\*]|\.parquet(\.\w+)?$|{CSV}", table)
     if files:
         return _duckdb_files(engine, table) if engine.kind == "duckdb" else _spark_files(engine, table)
     parts = [part.strip('"') for part in re.findall(r'"[^"]+"|[^."]+', table)]
@@ -221,8 +258,12 @@ def _duckdb_files(engine: Engine, path: str) -> Found:
     if Path(path).is_dir():
         path = f"{path.rstrip('/')}/*.parquet"
     backend: Any = engine.backend
-    if re.search(r"\.(csv|tsv)(\.\w+)?$", path):
-        return _ordered(backend.read_csv(path, all_varchar=True))
+    if re.search(CSV, path):
+        # A table of one column, of lines that begin with some character.
+        lines = backend.read_csv(path, columns={"line": "varchar"}, delim="\n", quote="", escape="", header=False)
+        first = engine.rows(lines.filter(lines.line.strip() != "").limit(1))
+        delimiter = _delimiter(first[0]["line"] if first else "")
+        return _ordered(backend.read_csv(path, all_varchar=True, delim=delimiter, quote='"', escape='"', header=True))
     return _ordered(backend.read_parquet(path))
 
 
@@ -235,15 +276,48 @@ def _spark_files(engine: Engine, path: str) -> Found:
     assert running is not None
     session = running.newSession()
     engine.backend = ibis.pyspark.connect(session)
-    if found := re.search(r"\.(csv|tsv)(\.\w+)?$", path):
-        delimiter = "\t" if found[1] == "tsv" else ","
-        frame = session.read.csv(path, header=True, sep=delimiter, quote='"', escape='"', multiLine=True)
-        return Found(_view(engine, session, frame))
+    if re.search(CSV, path):
+        return Found(_view(engine, session, _spark_csv(session, path)), bad=FILE_BAD)
     # Spark refuses times of nanoseconds, flowstat's own too, unless they may come as numbers.
     session.conf.set("spark.sql.legacy.parquet.nanosAsLong", "true")
     frame = session.read.parquet(path)
     frame = frame.selectExpr("*", f"struct(_metadata.file_path, _metadata.row_index) as {FILE_ROW}")
     return Found(_view(engine, session, frame), FILE_ROW)
+
+
+def _spark_csv(session: SparkSession, path: str) -> DataFrame:
+    """Read CSV as `flowstat.read.tables` does, with the column `FILE_BAD` for rows of another number of fields."""
+    lines = session.read.text(path)
+    quotes = lines.selectExpr("_metadata.file_path", "length(value) - length(replace(value, '\"', '')) as number")
+    odd = quotes.groupBy("file_path").sum("number").filter("`sum(number)` % 2 = 1").first()
+    if odd is not None:
+        # Spark would read to the end of the file.
+        raise TraceError(
+            f"{shown(odd[0], 200)}: a quote is opened in it that nothing closes: one that is meant is doubled"
+        )
+    first = lines.filter("trim(value) != ''").first()
+    form: dict[str, Any] = {
+        "sep": _delimiter(first[0] if first else ""),
+        "quote": '"',
+        "escape": '"',
+        "multiLine": True,
+    }
+    form["unescapedQuoteHandling"] = "RAISE_ERROR"
+    header = session.read.csv(path, header=False, **form).first()
+    columns = session.read.csv(path, header=True, **form)
+    # Spark takes columns of all files by their place, unless their names are to be looked at: as they are.
+    own = columns.columns == [name or "" for name in header or ()]
+    if not own and len(columns.inputFiles()) > 1:
+        raise TraceError(f"{shown(path, 200)}: two columns have one name, or one has none: Spark can't tell them apart")
+    schema = columns.schema.add(FILE_BAD, "string")
+    form |= {"enforceSchema": not own, "columnNameOfCorruptRecord": FILE_BAD}
+    return session.read.csv(path, header=True, schema=schema, **form)
+
+
+def _delimiter(header: str) -> str:
+    """Return what the first line of a CSV file has most of outside of quotes, as `flowstat.read.tables` does."""
+    bare = re.sub('"[^"]*("|$)', "", header)
+    return max(DELIMITERS, key=bare.count)
 
 
 def _view(engine: Engine, session: SparkSession, frame: DataFrame) -> ir.Table:

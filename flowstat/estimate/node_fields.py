@@ -14,19 +14,38 @@ from flowstat.read.cells import pod_service
 from flowstat.read.columns import Columns
 from flowstat.read.mapping import Mapping
 from flowstat.read.node_columns import node_template
+from flowstat.read.whole_ids import EXACT
 
 if TYPE_CHECKING:
     import ibis.expr.types as ir
 
-__all__ = ["as_text", "joined", "namer"]
+__all__ = ["as_text", "joined", "known", "namer"]
 
 BETWEEN = "\x1f"
 """Unit separator: stands between the fields, where there are several."""
 
 
+def known(value: ir.Value) -> ir.BooleanColumn:
+    """Return whether there is a value: not a number is none."""
+    there = value.notnull()
+    return there & ~value.isnan() if value.type().is_floating() else there
+
+
 def as_text(value: ir.Value) -> ir.StringValue:
-    """Return a value as text."""
-    text: ir.StringValue = value if value.type().is_string() else value.cast("string")
+    """Return a value as plain text; a whole number without a point, however it is stored, as in files.
+
+    Types that Ibis takes for text, such as PostgreSQL's enumerations, are none to the engine.
+    """
+    import ibis
+    import ibis.expr.datatypes as types
+    import ibis.expr.operations as operations
+
+    text: ir.StringValue = operations.Cast(value, to=types.string).to_expr()
+    if value.type().is_floating():
+        short = known(value) & (value.abs() < EXACT)
+        whole = ibis.cases((short, value.floor() == value), else_=False)
+        number = ibis.cases((whole, value), else_=ibis.null(value.type())).cast("int64")
+        text = ibis.cases((whole, number.cast("string")), (known(value), text), else_=ibis.null("string"))
     return text
 
 

@@ -13,10 +13,21 @@ from functools import cache
 from typing import TYPE_CHECKING, Any, Literal
 
 from flowstat.errors import TraceError
-from flowstat.estimate.id_columns import alike, broken, empty, in_parts, whole, zero
+from flowstat.estimate.id_columns import (
+    BROKEN,
+    alike,
+    broken,
+    empty,
+    in_parts,
+    of_decimals,
+    roots,
+    rounded,
+    whole,
+    zero,
+)
 from flowstat.estimate.node_fields import as_text, joined, namer
 from flowstat.read.canonical import REQUIRED
-from flowstat.read.columns import ERROR_WORDS, OK_WORDS, ROOT_WORDS, Columns, find_columns
+from flowstat.read.columns import ERROR_WORDS, OK_WORDS, Columns, find_columns
 from flowstat.read.mapping import Mapping
 from flowstat.read.node_columns import fields_of, node_template
 from flowstat.read.repeats import IDS
@@ -33,8 +44,11 @@ SEQUENCE = ("row", "rownumber", "rownr", "seq", "sequence", "sequencenumber", "p
 UNKNOWN = "unknown_status"
 """Column that says whether a status is no word that is known."""
 
-BROKEN = "broken_id"
-"""Column that says whether an id is a number, but not a whole one that is stored exactly."""
+BAD = "bad_row"
+"""Column that says whether a row has not as many fields as there are columns."""
+
+WRONG = {BROKEN: "whole number as an id", BAD: "fitting number of fields"}
+"""What a row does not have where such a column is true; what else it lacks does not matter then."""
 
 
 @dataclass(frozen=True)
@@ -45,10 +59,13 @@ class Found:
     ----------
     order
         The column that says the order of its rows, if the engine knows it.
+    bad
+        The column that has something where a row has not as many fields as there are columns, if any.
     """
 
     table: ir.Table
     order: str | None = None
+    bad: str | None = None
 
 
 @dataclass(frozen=True)
@@ -60,7 +77,7 @@ class Prepared:
     shape
         `spans` or `log`.
     recorded
-        All rows, with canonical columns, `UNKNOWN` for spans with a status, and `BROKEN` where ids may be so.
+        All rows, with canonical columns, `UNKNOWN` for spans with a status, and those of `WRONG` where rows may be so.
     unlinked
         Whether the table has links, but not as a list that the engine can take apart.
     lost
@@ -88,7 +105,7 @@ class Prepared:
     def rows(self, all_whole: bool) -> ir.Table:
         """Return the rows that lack nothing; `all_whole` says that all are so."""
         rows = self.recorded if all_whole else self.recorded.filter(*(~lost for lost in self.lost.values()))
-        return rows.drop(*(c for c in (UNKNOWN, BROKEN) if c in rows.columns))
+        return rows.drop(*(c for c in (UNKNOWN, *WRONG) if c in rows.columns))
 
 
 def prepare(found: Found, mapping: Mapping, origin: str, peek: Callable[[ir.Table], list[dict[str, Any]]]) -> Prepared:
@@ -107,10 +124,12 @@ def prepare(found: Found, mapping: Mapping, origin: str, peek: Callable[[ir.Tabl
         If a column is missing or ambiguous, or is of no type that fits.
     """
     table = found.table
-    names = [c for c in table.columns if c != found.order]
+    names = [c for c in table.columns if c not in (found.order, found.bad)]
     columns = find_columns(names, mapping, origin)
     fields = fields_of(columns, node_template(columns, mapping), names, origin)
     made: dict[str, ir.Value] = {"name": joined([as_text(table[column]) for column in fields.values()])}
+    if found.bad:
+        made[BAD] = table[found.bad].notnull()
     if columns.shape == "log":
         made |= _log(found, names, columns, mapping, origin, peek)
         recorded = table.select(**made)
@@ -118,7 +137,11 @@ def prepare(found: Found, mapping: Mapping, origin: str, peek: Callable[[ir.Tabl
     else:
         canonical = set(REQUIRED) <= set(names) and columns.parent == "parent_id"
         made |= _spans(found, columns, mapping, origin, canonical, peek)
-        recorded = table.select(**made)
+        as_written = table.select(**made)
+        recorded = of_decimals(as_written, peek)
+        if recorded is not as_written and not canonical:
+            # What was 0.0 is zero now.
+            recorded = recorded.mutate(parent_id=roots(recorded.parent_id))
         nameless = recorded.name.isnull()
         if "status" in made:
             nameless &= recorded.status != "dropped"
@@ -126,9 +149,10 @@ def prepare(found: Found, mapping: Mapping, origin: str, peek: Callable[[ir.Tabl
         if not canonical:
             span |= zero(recorded.span_id)
         lost = {"trace id": empty(recorded.trace_id), "span id": span, "name": nameless}
-        if BROKEN in made:
-            wrong = recorded[BROKEN]
-            lost = {"whole number as an id": wrong} | {what: missing & ~wrong for what, missing in lost.items()}
+    for column, what in WRONG.items():
+        if column in recorded.columns:
+            wrong = recorded[column]
+            lost = {what: wrong} | {other: missing & ~wrong for other, missing in lost.items()}
     node = namer(fields, columns, mapping, origin)
     return Prepared(columns.shape, recorded, lost, node, columns.shape == "spans" and _unlinked(table, canonical))
 
@@ -139,7 +163,11 @@ def _log(
     """Return the columns of a log, but for the name."""
     assert columns.case is not None
     table = found.table
-    made: dict[str, ir.Value] = {"trace_id": table[columns.case]}
+    case = table[columns.case]
+    decimal = case.type().is_floating()
+    made: dict[str, ir.Value] = {"trace_id": as_text(case) if decimal or case.type().is_string() else case}
+    if decimal:
+        made[BROKEN] = rounded(case)
     if columns.time is not None:
         made["started_at"] = _time(table, columns.time, mapping.cut is not None, origin, peek)
     sequence = (c for c in names if re.sub("[_ ]", "", c).lower() in SEQUENCE and table[c].type().is_integer())
@@ -162,9 +190,7 @@ def _spans(
     trace, span, parent = map(whole, ids)
     span, parent = alike(span, parent)
     if not canonical:
-        cased = [change(word) for word in ROOT_WORDS for change in (str.lower, str.upper, str.title)]
-        nobody = zero(parent) | parent.isin(cased) if parent.type().is_string() else zero(parent)
-        parent = ibis.ifelse(nobody, ibis.null(parent.type()), parent)
+        parent = roots(parent)
     made: dict[str, ir.Value] = {"trace_id": trace, "span_id": span, "parent_id": parent}
     if doubtful:
         made[BROKEN] = ibis.or_(*doubtful)
@@ -172,6 +198,8 @@ def _spans(
         made["sent"] = as_text(table[columns.sent])
     if columns.status is not None:
         word = as_text(table[columns.status]).strip().lower()
+        # A code beside nulls is a decimal in pandas.
+        word = ibis.ifelse(word.re_search("^[0-9]+[.]0+$"), word.re_replace("[.]0+$", ""), word)
         made["status"] = ibis.cases(
             (word.isin((*ERROR_WORDS,)), "error"),
             (word == "dropped", "dropped"),
@@ -234,7 +262,7 @@ def _time(table: ir.Table, column: str, exact: bool, origin: str, peek: Callable
         # DuckDB's timestamps of nanoseconds with a zone, which Ibis does not know: they can be put in order at least.
         return _epoch_ns()(value) if exact else value
     if kind.is_string():
-        value = value.strip().nullif("")
+        value = as_text(value).strip().nullif("")
         some = peek(table.select(time=value).filter(value.notnull()).limit(1))
         if not some or not re.fullmatch(r"[+-]?[0-9]+", some[0]["time"]):
             # With a zone, so that one in the text counts, and none means UTC.

@@ -17,8 +17,10 @@ from flowstat.read.columns import ERROR_WORDS, OK_WORDS, ROOT_WORDS
 __all__ = [
     "WORD",
     "Unreadable",
+    "are_texts",
     "codes",
     "combine",
+    "decoded",
     "ids",
     "parents",
     "pod_service",
@@ -36,19 +38,41 @@ WORD: Final = pa.dictionary(pa.int32(), pa.string())
 _pod = re.compile(r"(.+?)-(?:[bcdfghjklmnpqrstvwxz2456789]{5,10}|[0-9]{6,10})-[bcdfghjklmnpqrstvwxz2456789]{5}")
 _ordinal = re.compile(r"(.+?)-[0-9]{1,5}")
 
+_decimal = re.compile(r"([0-9]+)\.0+")
+
 
 class Unreadable(Exception):
     """A column's type can't be what it is taken for."""
 
 
+def decoded(column: pa.Array) -> pa.Array:
+    """Return bytes as the text that they may be, which is not looked at: see `valid_text`; other columns as they are.
+
+    Programs that don't say that a column of a Parquet file is text write bytes. Those of one fixed size are none.
+    """
+    kind = column.type
+    if pa.types.is_dictionary(kind) and _is_bytes(kind.value_type):
+        column = column.cast(kind.value_type)
+    if not _is_bytes(column.type):
+        return column
+    return column.view(pa.large_string() if pa.types.is_large_binary(column.type) else pa.string())
+
+
+def are_texts(column: pa.Array) -> bool:
+    """Whether a column of bytes holds nothing but printable text."""
+    texts, broken = valid_text(decoded(column))
+    return broken is None and pc.all(pc.utf8_is_printable(texts)).as_py() is not False
+
+
 def words(column: pa.Array) -> pa.DictionaryArray:
-    """Return a column of any plain type as a dictionary of texts.
+    """Return a column of any plain type as a dictionary of texts; bytes are UTF-8, or of fixed size hexadecimal digits.
 
     Raises
     ------
     Unreadable
         If the type is nested or the text is not UTF-8.
     """
+    column = decoded(column)
     kind = column.type
     if pa.types.is_dictionary(kind):
         dictionary = _texts(column.dictionary)
@@ -117,12 +141,14 @@ def translate(column: pa.DictionaryArray, meaning: Callable[[str], str]) -> pa.D
 def statuses(column: pa.DictionaryArray) -> tuple[pa.DictionaryArray, set[str]]:
     """Return a column of status words as `ok`, `error`, `dropped` or `pending`, and the words that are none.
 
-    A null is ok, and so is a word that is none.
+    A null is ok, and so is a word that is none. Codes may be decimals (`2.0`), as pandas makes them beside nulls.
     """
     unknown: set[str] = set()
 
     def meaning(word: str) -> str:
         plain = word.strip().lower()
+        if found := _decimal.fullmatch(plain):
+            plain = found[1]
         if plain in STATUSES:
             return plain
         if plain in ERROR_WORDS:
@@ -198,6 +224,10 @@ def _roots() -> pa.Array:
     return pa.concat_arrays([_zeros(), pa.array(sorted(cased))])
 
 
+def _is_bytes(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind))
+
+
 def _texts(column: pa.Array) -> pa.Array:
     kind = column.type
     try:
@@ -206,7 +236,7 @@ def _texts(column: pa.Array) -> pa.Array:
             column = pc.if_else(pc.is_nan(column), pa.scalar(None, kind), column)
             whole = pc.equal(pc.floor(column), column).fill_null(True)
             column = column.cast(pa.int64()) if pc.all(whole).as_py() is not False else column
-        elif pa.types.is_fixed_size_binary(kind) or pa.types.is_binary(kind) or pa.types.is_large_binary(kind):
+        elif pa.types.is_fixed_size_binary(kind) or _is_bytes(kind):
             return _hexadecimal(column)
         elif pa.types.is_nested(kind):
             raise Unreadable(f"its type is {kind}")

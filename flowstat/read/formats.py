@@ -53,7 +53,7 @@ _OF_KEYS = {tuple(keys.split()): format for format, known in _KEYS.items() for k
 # What answers that found nothing have.
 _OF_NOTHING: Final[dict[tuple[str, ...], str]] = {("batches",): "otlp", ("data",): "jaeger"}
 
-_COUNTS = re.compile(rb'\{\s*"type"\s*:\s*"flowstat counts"')
+_COUNTS = re.compile(rb'\s*"flowstat counts"')
 _TOKEN = re.compile(rb'"((?:[^"\\]++|\\.)*+)"(\s*+:)?|[][{}]|"', re.DOTALL)
 _NOTHING = re.compile(rb"\s*(\[\s*\]|null)")
 _EMPTY_LISTS = re.compile(rb"(\[\s*\]\s*)+")
@@ -85,8 +85,9 @@ def recognise(path: Path, origin: str) -> str:
     if head.startswith(b"SQLite format 3\0"):
         return "ocel_sqlite"
     text = head.removeprefix(BOM).lstrip()
-    if text.startswith(b"<"):
-        if re.search(rb"<([\w.-]+:)?log[\s>]", text):
+    xml = _wide(head) or text
+    if xml.startswith(b"<"):
+        if re.search(rb"<([\w.-]+:)?log[\s>]", xml):
             return "xes"
         raise TraceError(f"{origin} is XML but no XES log: it has no <log>")
     if text.startswith((b"{", b"[")):
@@ -131,27 +132,33 @@ def _head(path: Path, origin: str, size: int) -> bytes:
     return head
 
 
+def _wide(head: bytes) -> bytes | None:
+    """Return text in UTF-16 as UTF-8, if it is that: XML may be."""
+    order = {b"\xff\xfe": "le", b"\xfe\xff": "be", b"<\0": "le", b"\0<": "be"}.get(head[:2])
+    return head.decode(f"utf-16-{order}", "replace").lstrip("\ufeff \t\r\n").encode() if order else None
+
+
 def _json_format(text: bytes) -> str | None:
     """Return the format of JSON by its structure, if that tells it."""
-    if _COUNTS.match(text):
-        return "counts"
     # The first line may be damaged, and so hide how deep the others are.
     first, _, rest = text.partition(b"\n")
     for part in (text,) if first.rstrip().endswith(OPEN) else (text, rest):
-        for keys, listed, is_nothing in _members(part):
-            format = _OF_KEYS.get(keys) or (_OF_NOTHING.get(keys) if is_nothing else None)
+        for keys, listed, value in _members(part):
+            if keys == ("type",) and not listed and _COUNTS.match(part, value):
+                return "counts"
+            format = _OF_KEYS.get(keys) or (_OF_NOTHING.get(keys) if _NOTHING.match(part, value) else None)
             if format and not (listed and format in ("jsonl", "ocel_json")):
                 return format
     return "zipkin" if _EMPTY_LISTS.fullmatch(text) else None
 
 
-def _members(text: bytes) -> Iterator[tuple[tuple[str, ...], bool, bool]]:
+def _members(text: bytes) -> Iterator[tuple[tuple[str, ...], bool, int]]:
     """Yield each key of the first two levels of objects in JSON documents, which may be damaged or go on.
 
     Yields
     ------
-    The key after that of the object around, if there is one; whether the document is a list; whether the value is null
-    or an empty list.
+    The key after that of the object around, if there is one; whether the document is a list; where the value
+    begins, or the space before it.
     """
     opened: list[bool] = []  # of each open bracket, whether it is an object's
     keys: list[str] = []  # of each open object, the key that was met last
@@ -168,7 +175,7 @@ def _members(text: bytes) -> Iterator[tuple[tuple[str, ...], bool, bool]]:
         elif token[2] and opened and opened[-1]:
             keys[-1] = token[1].decode(errors="replace")
             if len(keys) <= 2:
-                yield tuple(keys), not opened[0], _NOTHING.match(text, token.end()) is not None
+                yield tuple(keys), not opened[0], token.end()
 
 
 def _is_text(head: bytes) -> bool:

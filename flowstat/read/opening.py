@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import gzip
 import io
+import os
+import shutil
+import tempfile
+import weakref
 import zlib
+from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO, cast
 
@@ -12,8 +17,9 @@ import pyarrow as pa
 
 from flowstat.errors import TraceError
 from flowstat.read.notices import Notices
+from flowstat.read.words import is_storable
 
-__all__ = ["GZIP", "ZSTD", "open_unpacked", "packing", "read_as_far"]
+__all__ = ["GZIP", "ZSTD", "Stand", "copied", "linked", "open_unpacked", "packing", "read_as_far"]
 
 GZIP = b"\x1f\x8b"
 ZSTD = b"\x28\xb5\x2f\xfd"
@@ -87,6 +93,50 @@ def read_as_far(file: BinaryIO, size: int) -> tuple[bytes, str]:
     except (OSError, EOFError) as error:
         return b"".join(parts), str(getattr(error, "strerror", None) or error)
     return b"".join(parts), ""
+
+
+class Stand:
+    """A temporary file that stands in for another; it is there for as long as this object is.
+
+    Its name ends as that of the other, which may tell the format.
+    """
+
+    def __init__(self, name: str) -> None:
+        ending = name[-20:] if is_storable(name[-20:]) else ""
+        descriptor, path = tempfile.mkstemp(prefix="flowstat-", suffix=ending)
+        os.close(descriptor)
+        self.path = Path(path)
+        weakref.finalize(self, _remove, path)
+
+
+def copied(file: BinaryIO, origin: str, name: str = "") -> Stand:
+    """Return a copy of all that is left to read of a file.
+
+    Raises
+    ------
+    TraceError
+        If it can't be read, or there is no place for it.
+    """
+    try:
+        stand = Stand(name)
+        with stand.path.open("wb") as copy:
+            shutil.copyfileobj(file, copy)
+    except (OSError, EOFError) as error:
+        raise TraceError(f"can't read the trace {origin}: {getattr(error, 'strerror', None) or error}") from None
+    return stand
+
+
+def linked(path: Path) -> Stand:
+    """Return a link to a file whose name is no text, which not all libraries can open."""
+    stand = Stand(path.name)
+    stand.path.unlink()
+    stand.path.symlink_to(os.path.realpath(path))
+    return stand
+
+
+def _remove(path: str) -> None:
+    with suppress(OSError):
+        os.unlink(path)
 
 
 class _Gunzipped(io.RawIOBase):

@@ -13,8 +13,10 @@ from flowstat.read.bad_rows import BadRows
 from flowstat.read.canonical import span_schema
 from flowstat.read.cells import (
     Unreadable,
+    are_texts,
     codes,
     combine,
+    decoded,
     ids,
     parents,
     pod_service,
@@ -28,13 +30,16 @@ from flowstat.read.columns import Columns
 from flowstat.read.mapping import Mapping
 from flowstat.read.node_columns import fields_of, node_template
 from flowstat.read.notices import Notices
-from flowstat.read.times import INSTANT, READABLE, Times, note_untimed
+from flowstat.read.times import INSTANT, READABLE, UNIT_WORDS, Times, note_untimed
 from flowstat.read.whole_ids import ROUNDED, WholeIds, rounded
 from flowstat.read.words import shown
 
-__all__ = ["Rows"]
+__all__ = ["Rows", "Units"]
 
 Cells = dict[str, pa.Array]
+
+Units = dict[str, int]
+"""Nanoseconds of the unit of the numbers in columns of times, by their names, in files that are read together."""
 
 
 class Rows:
@@ -48,12 +53,16 @@ class Rows:
         Those of them that hold few different texts.
     """
 
-    def __init__(self, columns: Columns, names: Sequence[str], mapping: Mapping, origin: str, notices: Notices) -> None:
+    def __init__(
+        self, columns: Columns, names: Sequence[str], mapping: Mapping, origin: str, notices: Notices, units: Units
+    ) -> None:
         self.columns = columns
         self.origin = origin
         self.notices = notices
         self._schema = span_schema()
         self._times: dict[str, Times] = {}
+        self._units = units
+        self._are_texts: dict[tuple[str, ...], bool] = {}  # of columns of ids that are bytes
         self._whole = WholeIds()
         self._nodes: dict[tuple[str | None, ...], str] = {}  # of the template, by its values
         c = columns
@@ -82,12 +91,30 @@ class Rows:
             For a bad row unless they are skipped; if a column's type doesn't fit.
         """
         bad = BadRows(self.notices, lambda row: f"{self.origin}: row {number(row)}")
+        cells = self._decoded(cells)
         cells = {name: self._valid(name, column, bad) for name, column in cells.items()}
         batch = (self._log if self.columns.shape == "log" else self._spans)(cells, length, bad)
         batch = bad.drop(batch)
         if self.columns.time is not None:
             note_untimed(batch, self.origin, self.notices)
         return batch
+
+    def _decoded(self, cells: Cells) -> Cells:
+        """Return columns of bytes as texts: ids as hexadecimal digits unless the first that there are are texts."""
+        c = self.columns
+        made = {name: decoded(column) for name, column in cells.items()}
+        # Spans and their parents have to be of one kind.
+        for group in ((c.case,), (c.trace,), (c.span, c.parent)):
+            names = tuple(name for name in group if name)
+            octets = [made[name] for name in names if made[name] is not cells[name]]
+            if not octets:
+                continue
+            if names not in self._are_texts and any(pc.any(pc.greater(pc.binary_length(b), 0)).as_py() for b in octets):
+                fixed = any(pa.types.is_fixed_size_binary(cells[name].type) for name in names)
+                self._are_texts[names] = not fixed and all(map(are_texts, octets))
+            if not self._are_texts.get(names, True):
+                made |= {name: self._convert(name, cells[name], ids) for name in names}
+        return made
 
     def _valid(self, name: str, column: pa.Array, bad: BadRows) -> pa.Array:
         column, broken = valid_text(column)
@@ -98,7 +125,7 @@ class Rows:
         c = self.columns
         assert c.case is not None
         case = cells[c.case]
-        bad.add(rounded(case), lambda row: f"its case ({c.case!r}) {ROUNDED}")
+        case = self._exact(case, f"its case ({c.case!r})", bad)
         if not pa.types.is_integer(case.type):
             case = _named(self._convert(c.case, case, words))
         bad.add(_nulls(case), lambda row: f"it has no case ({c.case!r} is empty)")
@@ -124,7 +151,7 @@ class Rows:
         if c.duration:
             lasted = cells[c.duration]
             made["ended_at"], unreadable = _after(made["started_at"], lasted, c.unit)
-            bad.add(unreadable, lambda row: f"the duration {shown(repr(lasted[row].as_py()))} ({c.duration!r}) is none")
+            bad.add(unreadable, lambda row: f"the duration {_said(lasted, row)} ({c.duration!r}) is none")
         arrays = [made[f.name] if f.name in made else pa.nulls(length, f.type) for f in self._schema]
         return pa.RecordBatch.from_arrays(arrays, schema=self._schema)
 
@@ -133,13 +160,18 @@ class Rows:
         found: dict[str, pa.Array] = {}
         for column, name in (("trace_id", c.trace), ("span_id", c.span), ("parent_id", c.parent)):
             assert name is not None
-            bad.add(rounded(cells[name]), lambda row, name=name: f"its id ({name!r}) {ROUNDED}")  # type: ignore[misc]
-            found[column] = self._convert(name, cells[name], ids)
+            found[column] = self._convert(name, self._exact(cells[name], f"its id ({name!r})", bad), ids)
         found["parent_id"] = parents(found["parent_id"])
         whole, lost = self._whole.read(found)
         for column, name in (("trace_id", c.trace), ("span_id", c.span), ("parent_id", c.parent)):
             bad.add(lost.get(column), lambda row, name=name: f"its id ({name!r}) {ROUNDED}")  # type: ignore[misc]
         return whole | {"parent_id": parents(whole["parent_id"])}
+
+    def _exact(self, column: pa.Array, what: str, bad: BadRows) -> pa.Array:
+        """Return a column with null for decimals that lost digits, which may be too large for a whole number."""
+        lost = rounded(column)
+        bad.add(lost, lambda row: f"{what} {ROUNDED}")
+        return column if lost is None else pc.if_else(pa.array(lost), pa.scalar(None, column.type), column)
 
     def _status(self, cells: Cells, length: int) -> pa.DictionaryArray:
         name = self.columns.status
@@ -188,13 +220,25 @@ class Rows:
         if name is None:
             return pa.nulls(length, INSTANT)
         column = cells[name]
-        times, unreadable = self._times.setdefault(name, Times()).read(column)
-
-        def what(row: int) -> str:
-            return f"the time {shown(repr(column[row].as_py()))} ({name!r}) can't be read: {READABLE}"
-
-        bad.add(unreadable, what)
+        reader = self._times.setdefault(name, Times())
+        times, unreadable = reader.read(column)
+        bad.add(unreadable, lambda row: f"the time {_said(column, row)} ({name!r}) can't be read: {READABLE}")
+        if reader.unit and self._units.setdefault(name, reader.unit) != reader.unit:
+            here, before = (UNIT_WORDS[unit] for unit in (reader.unit, self._units[name]))
+            raise TraceError(
+                f"{self.origin}: by their size the times in {name!r} are {here}, those of the files before {before}: "
+                "write them as ISO 8601 text"
+            )
         return times
+
+
+def _said(column: pa.Array, row: int) -> str:
+    """Return a cell as messages show it."""
+    try:
+        return shown(repr(column[row].as_py()))
+    except (OverflowError, ValueError):  # a moment that Python has no date for
+        number = column.slice(row, 1).cast(pa.int32() if pa.types.is_date32(column.type) else pa.int64())[0]
+        return f"{number} ({column.type})"
 
 
 def _nulls(column: pa.Array) -> np.ndarray | None:

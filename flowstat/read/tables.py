@@ -26,8 +26,7 @@ from flowstat.read.csv_rows import WholeRows
 from flowstat.read.mapping import Mapping
 from flowstat.read.notices import Notices
 from flowstat.read.opening import open_unpacked, read_as_far
-from flowstat.read.rows import Rows
-from flowstat.read.whole_ids import looks_decimal
+from flowstat.read.rows import Rows, Units
 from flowstat.read.words import is_storable, shown
 
 __all__ = ["parquet_spans", "read_table"]
@@ -39,14 +38,15 @@ BLOCK = 4 << 20
 """Bytes of a CSV file that are parsed at once; a row can't be longer."""
 
 HEADER = 1 << 20
-FIRST_IDS = 1 << 12
 DELIMITERS = ",;\t|"
 BOM = b"\xef\xbb\xbf"
 
 _quoted = re.compile(r'(?:^|(?<=[,;\t|\r\n]))"(?:[^"]|"")*+"(?=[,;\t|\r\n]|$)')
 
 
-def read_table(path: Path, origin: str, mapping: Mapping, notices: Notices) -> Iterator[pa.RecordBatch]:
+def read_table(
+    path: Path, origin: str, mapping: Mapping, notices: Notices, units: Units | None = None
+) -> Iterator[pa.RecordBatch]:
     """Read a table of spans or a sequential log, CSV or Parquet, in batches.
 
     CSV is UTF-8 text, perhaps packed with gzip or zstd, with a header; its delimiter (comma, semicolon, tab or `|`) is
@@ -62,6 +62,11 @@ def read_table(path: Path, origin: str, mapping: Mapping, notices: Notices) -> I
     empty node name, with a time that can't be read (an empty one is unknown), an id that lost digits, or text that is
     not UTF-8 in a column that is read; in CSV a row with a quote that is left open (see `flowstat.read.csv_rows`), and
     all that follows where the packed data are damaged or cut off.
+
+    Parameters
+    ----------
+    units
+        What the numbers in columns of times count in the files before, which this one is read together with.
 
     Yields
     ------
@@ -81,7 +86,7 @@ def read_table(path: Path, origin: str, mapping: Mapping, notices: Notices) -> I
             parquet = file.read(4) == b"PAR1"
     except OSError as error:
         raise TraceError(f"can't read the trace {origin}: {error.strerror or error}") from None
-    return (_read_parquet if parquet else _read_csv)(path, origin, mapping, notices)
+    return (_read_parquet if parquet else _read_csv)(path, origin, mapping, notices, {} if units is None else units)
 
 
 def parquet_spans(path: Path, origin: str, mapping: Mapping) -> Columns | None:
@@ -110,25 +115,16 @@ def parquet_spans(path: Path, origin: str, mapping: Mapping) -> Columns | None:
     identical = len(names) == 1 and all(pa.types.is_string(k) or pa.types.is_integer(k) for k in names)
     texts = all(pa.types.is_string(kind(name)) for name in (columns.name, columns.status) if name)
     times = all(pa.types.is_timestamp(kind(name)) for name in (columns.started, columns.ended) if name)
-    if not (identical and texts and times):
-        return None
-    return None if pa.types.is_string(*names) and _first_ids_look_decimal(path, origin, columns) else columns
+    return columns if identical and texts and times else None
 
 
-def _first_ids_look_decimal(path: Path, origin: str, columns: Columns) -> bool:
-    """Whether the first ids may be whole numbers that were written as decimals."""
-    ids = [columns.trace, columns.span, columns.parent]
-    with _refusing(origin, "Parquet"), pq.ParquetFile(path) as file:
-        for batch in file.iter_batches(FIRST_IDS, columns=ids):
-            return any(looks_decimal(column.cast(pa.string())) for column in batch.columns)
-    return False
-
-
-def _read_parquet(path: Path, origin: str, mapping: Mapping, notices: Notices) -> Iterator[pa.RecordBatch]:
+def _read_parquet(
+    path: Path, origin: str, mapping: Mapping, notices: Notices, units: Units
+) -> Iterator[pa.RecordBatch]:
     with _refusing(origin, "Parquet"):
         schema = pq.read_schema(path)
         columns = find_columns(schema.names, mapping, origin)
-        rows = Rows(columns, schema.names, mapping, origin, notices)
+        rows = Rows(columns, schema.names, mapping, origin, notices, units)
         # Words are read as dictionaries, so that a million rows of one name hold it once.
         dictionaries = [name for name in rows.words if schema.field(name).type == pa.string()]
         size = LOG_ROWS if columns.shape == "log" else SPAN_ROWS
@@ -161,10 +157,10 @@ def _ahead(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
             yield batch
 
 
-def _read_csv(path: Path, origin: str, mapping: Mapping, notices: Notices) -> Iterator[pa.RecordBatch]:
+def _read_csv(path: Path, origin: str, mapping: Mapping, notices: Notices, units: Units) -> Iterator[pa.RecordBatch]:
     names, delimiter, before, alone = _header(path, origin)
     columns = find_columns(names, mapping, origin)
-    rows = Rows(columns, names, mapping, origin, notices)
+    rows = Rows(columns, names, mapping, origin, notices, units)
     wrong: list[tuple[int, str]] = []
 
     def number(row: int) -> int:

@@ -2,8 +2,8 @@
 
 Texts are ISO 8601, with `T` or a space, any precision, with a zone or (then UTC) without; a date alone is its midnight.
 Whole numbers count from 1970 in seconds, milliseconds, microseconds or nanoseconds: the largest of the first rows that
-hold any decides for the whole column. Below 1e11 they are seconds (until the year 5138), below 1e14
-milliseconds, below 1e17 microseconds, else nanoseconds.
+hold any but zero decides for the whole column, and it has to be the same in all files that are read together. Below
+1e11 they are seconds (until the year 5138), below 1e14 milliseconds, below 1e17 microseconds, else nanoseconds.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import pyarrow.compute as pc
 from flowstat.read.notices import Notices
 from flowstat.read.words import shown
 
-__all__ = ["INSTANT", "READABLE", "Times", "nanoseconds", "note_untimed"]
+__all__ = ["INSTANT", "READABLE", "UNIT_WORDS", "Times", "nanoseconds", "note_untimed"]
 
 INSTANT: Final = pa.timestamp("ns", tz="UTC")
 
@@ -29,12 +29,13 @@ READABLE = "a time is ISO 8601 text or a whole number of seconds, ms, us or ns s
 SECOND = 10**9
 LEAST, LARGEST = -(2**63) + 1, 2**63 - 1
 
+UNIT_WORDS: Final = {SECOND: "seconds", 10**6: "milliseconds", 10**3: "microseconds", 1: "nanoseconds"}
 _UNITS = {"s": SECOND, "ms": 10**6, "us": 10**3, "ns": 1}
 _number = r"^[+-]?[0-9]+([.][0-9]*)?$"
 _zoned = r":[0-9]{2}.*(Z|[+-][0-9]{2}(:?[0-9]{2})?)$"
 _moment = re.compile(
     r"([0-9]{4})(?:[-/]([0-9]{1,2})[-/]([0-9]{1,2})|([0-9]{2})([0-9]{2})(?=[T ]))"
-    r"(?:(?:[T]|\s+)([0-9]{1,2}):?([0-9]{2})(?::?([0-9]{2})(?:[.,]([0-9]+))?)?)?"
+    r"(?:(?:[T]|\s+)([0-9]{1,2})(?::?([0-9]{2})(?::?([0-9]{2})(?:[.,]([0-9]+))?)?|(?<=[0-9]{2})))?"
     r"\s*(Z|UTC|GMT|[+-][0-9]{2}:?[0-9]{2}|[+-][0-9]{2})?",
     re.IGNORECASE,
 )
@@ -78,6 +79,8 @@ class Times:
         return pa.nulls(len(column), INSTANT), np.asarray(pc.is_valid(column))
 
     def _unit(self, largest: float) -> int:
+        if not largest:
+            return self.unit or SECOND  # a zero is 1970 in any
         if self.unit is None:
             steps = ((1e11, SECOND), (1e14, 10**6), (1e17, 10**3))
             self.unit = next((unit for below, unit in steps if largest < below), 1)

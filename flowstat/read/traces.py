@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-import glob
-import shutil
-import sys
-import tempfile
-import weakref
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass, field
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,11 +13,11 @@ import pyarrow as pa
 
 from flowstat.errors import TraceError
 from flowstat.read.canonical import schema
-from flowstat.read.formats import SUFFIXES, recognise
+from flowstat.read.finding import Found, find_traces
 from flowstat.read.mapping import Mapping, duration
 from flowstat.read.notices import Notices
+from flowstat.read.opening import Stand
 from flowstat.read.parquet import Marks, marks_of
-from flowstat.read.words import shown
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -89,12 +84,15 @@ class TraceFile:
         The names of its files in messages, and where they are.
     mapping
         How they are read.
+    stands
+        What has to be kept for as long as the parts are read: some may be temporary.
     """
 
     format: str
     origins: tuple[str, ...]
     parts: tuple[Path, ...]
     mapping: Mapping = field(default_factory=Mapping)
+    stands: tuple[Stand, ...] = field(default=(), repr=False, compare=False)
 
     @property
     def origin(self) -> str:
@@ -132,6 +130,8 @@ class TraceFile:
         if self.format in TOGETHER:
             yield from read(files, self.mapping, notices)
             return
+        if self.format in _TABLES:
+            read = partial(read, units={})
         ids: pa.DataType | None = None
         shape: tuple[bool, object] | None = None
         for part, origin in files:
@@ -187,8 +187,9 @@ def read_traces(*paths: str | Path, **mapping: Any) -> Traces:
     Parameters
     ----------
     *paths
-        Files, directories, glob patterns, or `-` for standard input; in any format that
-        `flowstat.read.formats.recognise` tells by content, plain or packed with gzip or zstd.
+        Files, directories, glob patterns, pipes, or `-` for standard input; in any format that
+        `flowstat.read.formats.recognise` tells by content, plain or packed with gzip or zstd. A file that is found
+        twice is read once.
     **mapping
         How foreign formats are read: `case`, `activity`, `time`, `trace`, `span`, `parent`, `name` (columns), `node`
         (a template such as `"{service}.{name}"`), `cut` (a duration such as `"90s"`, or nanoseconds), `skip_bad`. See
@@ -202,81 +203,33 @@ def read_traces(*paths: str | Path, **mapping: Any) -> Traces:
     if isinstance(mapping.get("cut"), str):
         mapping["cut"] = duration(mapping["cut"])
     how = Mapping(**mapping)
-    found: list[tuple[str, str, tuple[Path, ...]]] = []
-    with ExitStack() as copies:
-        for path in paths:
-            if str(path) == "-":
-                copy = copies.enter_context(tempfile.NamedTemporaryFile(prefix="flowstat-stdin-"))
-                shutil.copyfileobj(sys.stdin.buffer, copy)
-                copy.flush()
-                found.append((recognise(Path(copy.name), "<stdin>"), "<stdin>", (Path(copy.name),)))
-            else:
-                found.extend(_find(str(path)))
-        if not found:
-            raise TraceError("no trace given")
-        _refuse_idle(how, found)
-        traces = Traces(tuple(_together(found, how)))
-        weakref.finalize(traces, copies.pop_all().close)
-    return traces
+    found = find_traces(map(str, paths))
+    if not found:
+        raise TraceError("no trace given")
+    _refuse_idle(how, found)
+    return Traces(tuple(_together(found, how)))
 
 
-def _refuse_idle(mapping: Mapping, found: Sequence[tuple[str, str, tuple[Path, ...]]]) -> None:
+def _refuse_idle(mapping: Mapping, found: Sequence[Found]) -> None:
     """Raise a TraceError if an option was given that changes nothing about any of the traces."""
     for option in mapping.given:
         formats = _FOR.get(option)
-        if formats and not any(format in formats for format, _, _ in found):
-            format, origin, _ = found[0]
+        if formats and not any(one.format in formats for one in found):
             *some, last = dict.fromkeys(_WORDS[format] for format in formats)
             use = f"{', '.join(some)} and {last}" if some else last
             rest = "" if len(found) == 1 else ", and none of the others is such"
-            raise TraceError(f"--{option} is for {use}: {origin} is {_WORDS[format]}{rest}")
+            raise TraceError(f"--{option} is for {use}: {found[0].origin} is {_WORDS[found[0].format]}{rest}")
 
 
-def _together(found: Sequence[tuple[str, str, tuple[Path, ...]]], mapping: Mapping) -> Iterator[TraceFile]:
+def _together(found: Sequence[Found], mapping: Mapping) -> Iterator[TraceFile]:
     """Yield canonical traces and counts one by one, and the files of each foreign format together."""
-    foreign: dict[str, list[tuple[str, tuple[Path, ...]]]] = {}
-    for format, origin, parts in found:
-        if format in (*CANONICAL, "counts"):
-            yield TraceFile(format, (origin,), parts, mapping)
+    foreign: dict[str, list[Found]] = {}
+    for one in found:
+        if one.format in (*CANONICAL, "counts"):
+            yield TraceFile(one.format, (one.origin,), one.parts, mapping, one.stands)
         else:
-            foreign.setdefault(format, []).append((origin, parts))
-    for format, files in foreign.items():
-        origins = tuple(origin for origin, _ in files)
-        yield TraceFile(format, origins, tuple(part for _, parts in files for part in parts), mapping)
-
-
-def _find(path: str) -> Iterator[tuple[str, str, tuple[Path, ...]]]:
-    try:
-        if Path(path).exists():
-            matches = [path]
-        elif glob.has_magic(path):
-            matches = sorted(glob.glob(path, recursive=True))
-        else:
-            matches = []
-    except (OSError, ValueError) as error:
-        raise TraceError(f"can't read the trace {shown(path, 200)}: {error}") from None
-    if not matches:
-        raise TraceError(f"no such trace: {shown(path, 200)}")
-    for match in matches:
-        place = Path(match)
-        if not place.is_dir():
-            yield recognise(place, match), match, (place,)
-            continue
-        segments = tuple(sorted(place.glob("part-*.parquet")))
-        if segments:
-            yield recognise(segments[0], match), match, segments
-            continue
-        try:
-            # A link to a directory may lead back: it is not followed.
-            seen = (p for p in place.iterdir() if not p.name.startswith("."))
-            inside = sorted(p for p in seen if (not p.is_symlink() if p.is_dir() else _is_trace(p)))
-        except OSError as error:
-            raise TraceError(f"can't read the directory {match}: {error.strerror}") from None
-        if not inside:
-            raise TraceError(f"{match} is a directory without traces (*{', *'.join(SUFFIXES)})")
-        for entry in inside:
-            yield from _find(str(entry))
-
-
-def _is_trace(path: Path) -> bool:
-    return path.name.lower().removesuffix(".gz").removesuffix(".zst").endswith(SUFFIXES)
+            foreign.setdefault(one.format, []).append(one)
+    for format, some in foreign.items():
+        origins = tuple(one.origin for one in some)
+        parts = tuple(part for one in some for part in one.parts)
+        yield TraceFile(format, origins, parts, mapping, tuple(stand for one in some for stand in one.stands))

@@ -108,7 +108,7 @@ class XesWriter(DraftWriter):
             If the place can't be written.
         """
         with self.writing():
-            packed = self.path.name.endswith(".gz")
+            packed = self.path.name.lower().endswith(".gz")
             with gzip.open(self.draft, "wb", 6) if packed else self.draft.open("wb") as file:
                 file.write(_HEAD.encode())
                 for trace, rows in self._runs():
