@@ -547,7 +547,7 @@ def test_packed_parquet(tmp_path: Path, codec: str) -> None:
 
 
 def test_numbers_of_times_are_of_one_unit_in_all_files(tmp_path: Path) -> None:
-    texts = ["1,a,5000000000\n1,b,6000000000\n", "1,c,120000000000\n", "1,d,0\n1,e,70000000000\n"]
+    texts = ["1,a,5000000000\n1,b,6000000000\n", "1,c,120000000000\n", "1,d,0\n1,e,7000000000\n"]
     paths = [tmp_path / f"{k}.csv" for k in range(3)]
     for path, text in zip(paths, texts, strict=True):
         path.write_text("case,activity,time\n" + text)

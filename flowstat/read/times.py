@@ -3,7 +3,8 @@
 Texts are ISO 8601, with `T` or a space, any precision, with a zone or (then UTC) without; a date alone is its midnight.
 Whole numbers count from 1970 in seconds, milliseconds, microseconds or nanoseconds: the largest of the first rows that
 hold any but zero decides for the whole column, and it has to be the same in all files that are read together. Below
-1e11 they are seconds (until the year 5138), below 1e14 milliseconds, below 1e17 microseconds, else nanoseconds.
+1e11 they are seconds, below 1e14 milliseconds, below 1e17 microseconds, else nanoseconds. Times before 1677 and after
+2262 can't be read.
 """
 
 from __future__ import annotations
