@@ -39,6 +39,8 @@ class Result:
     title: ClassVar[str] = ""
     version: ClassVar[int] = 1
     columns: ClassVar[tuple[str, ...]] = ()
+    beside: ClassVar[tuple[str, ...]] = ()
+    """Columns that a printed table leaves out: they are in frames and files."""
 
     def rows(self) -> list[Row]:
         """Return the lines of the result, best or first one first; keys are `columns`."""
@@ -64,26 +66,30 @@ class Result:
         rows = self.rows()
         return frozenset(c for c in self.columns if rows and all(_is_number(r[c]) for r in rows))
 
+    def printed(self) -> tuple[str, ...]:
+        """Return the columns that a printed table has."""
+        return tuple(c for c in self.columns if c not in self.beside)
+
     def __str__(self) -> str:
-        numeric = self.numeric()
-        lines = [[c.replace("_", " ") for c in self.columns]]
-        lines += [[" ".join(cell(r[c]).split()) for c in self.columns] for r in self.rows()]
+        numeric, columns = self.numeric(), self.printed()
+        lines = [[c.replace("_", " ") for c in columns]]
+        lines += [[" ".join(cell(r[c]).split()) for c in columns] for r in self.rows()]
         widths = [min(max(map(len, column)), WIDEST) for column in zip(*lines, strict=True)]
         aligned = (
             "  ".join(
                 text.rjust(width) if c in numeric else text.ljust(width)
-                for c, text, width in zip(self.columns, line, widths, strict=True)
+                for c, text, width in zip(columns, line, widths, strict=True)
             ).rstrip()
             for line in lines
         )
         return "\n".join([self.title, *aligned, *self.notes()])
 
     def _repr_html_(self) -> str:
-        numeric = self.numeric()
-        side = {c: f' style="text-align:{"right" if c in numeric else "left"}"' for c in self.columns}
-        head = "".join(f"<th{side[c]}>{escape(c.replace('_', ' '))}</th>" for c in self.columns)
+        numeric, columns = self.numeric(), self.printed()
+        side = {c: f' style="text-align:{"right" if c in numeric else "left"}"' for c in columns}
+        head = "".join(f"<th{side[c]}>{escape(c.replace('_', ' '))}</th>" for c in columns)
         body = "".join(
-            "<tr>" + "".join(f"<td{side[c]}>{escape(cell(row[c]))}</td>" for c in self.columns) + "</tr>"
+            "<tr>" + "".join(f"<td{side[c]}>{escape(cell(row[c]))}</td>" for c in columns) + "</tr>"
             for row in self.rows()
         )
         notes = "".join(f"<p>{escape(note)}</p>" for note in self.notes())

@@ -8,7 +8,8 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
-from flowstat.analyze.solve import Solver
+from flowstat.analyze.elimination import UNIT
+from flowstat.analyze.solve import Solved, Solver, Vector, total
 from flowstat.estimate.chain import Chain, Start, start_law
 from flowstat.results import LINEAGES, Result, Row, number
 
@@ -23,6 +24,8 @@ class Outcome:
     kind: Literal["stop", "trap"]
     probability: float
     nodes: tuple[str, ...]
+    error_bound: float = 0.0
+    """How far the probability may be off."""
 
 
 @dataclass(frozen=True)
@@ -34,15 +37,23 @@ class Absorption(Result):
     """
 
     title: ClassVar[str] = "Outcomes: where a run ends"
-    columns: ClassVar[tuple[str, ...]] = ("outcome", "kind", "probability")
+    columns: ClassVar[tuple[str, ...]] = ("outcome", "kind", "probability", "error_bound")
+    beside: ClassVar[tuple[str, ...]] = ("error_bound",)
     outcomes: tuple[Outcome, ...]
     events: float
     events_sd: float
     fans_out: bool = False
+    events_bound: float = 0.0
+    events_sd_bound: float = 0.0
+
+    @property
+    def error_bound(self) -> float:
+        """How far any of the probabilities may be off, proven: see `flowstat.analyze.solve`."""
+        return max((o.error_bound for o in self.outcomes), default=0.0)
 
     def rows(self) -> list[Row]:
         """Return one row an outcome."""
-        return [{"outcome": o.outcome, "kind": o.kind, "probability": o.probability} for o in self.outcomes]
+        return [{column: getattr(o, column) for column in self.columns} for o in self.outcomes]
 
     def notes(self) -> tuple[str, ...]:
         """Say how long a run is."""
@@ -66,6 +77,9 @@ class NodeVisits:
     visits: float
     reached: float
     again: float
+    visits_bound: float = 0.0
+    reached_bound: float = 0.0
+    again_bound: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -73,7 +87,16 @@ class Visits(Result):
     """Expected visits, by node in the chain's order."""
 
     title: ClassVar[str] = "Visits: how often a run comes to each node"
-    columns: ClassVar[tuple[str, ...]] = ("node", "visits", "reached", "again")
+    columns: ClassVar[tuple[str, ...]] = (
+        "node",
+        "visits",
+        "reached",
+        "again",
+        "visits_bound",
+        "reached_bound",
+        "again_bound",
+    )
+    beside: ClassVar[tuple[str, ...]] = ("visits_bound", "reached_bound", "again_bound")
     nodes: tuple[NodeVisits, ...]
     fans_out: bool = False
 
@@ -83,7 +106,12 @@ class Visits(Result):
 
     def rows(self) -> list[Row]:
         """Return one row a node."""
-        return [{"node": v.node, "visits": v.visits, "reached": v.reached, "again": v.again} for v in self.nodes]
+        return [{column: getattr(v, column) for column in self.columns} for v in self.nodes]
+
+    @property
+    def error_bound(self) -> float:
+        """How far any of the chances may be off, proven: see `flowstat.analyze.solve`."""
+        return max(max(v.reached_bound, v.again_bound) for v in self.nodes)
 
 
 def trap_name(nodes: tuple[str, ...]) -> str:
@@ -129,32 +157,51 @@ def absorption(chain: Chain, start: Start = None) -> Absorption:
     """
     law = start_law(chain, start)
     solver = Solver(chain.P, chain.stop)
-    v, inflow = solver.visits(law)
+    visited, entered = solver.visits(law)
+    v, inflow = visited.values, entered.values
+    stopping = np.flatnonzero((chain.stop > 0) & (v > 0))
+    chances = v[stopping] * chain.stop[stopping]
+    bounds = visited.bound[stopping] * chain.stop[stopping] + 2 * UNIT * chances
     outcomes = [
-        Outcome(chain.names[i], "stop", min(1.0, float(v[i] * chain.stop[i])), (chain.names[i],))
-        for i in np.flatnonzero((chain.stop > 0) & (v > 0))
+        Outcome(chain.names[i], "stop", min(1.0, float(chance)), (chain.names[i],), float(bound))
+        for i, chance, bound in zip(stopping, chances, bounds, strict=True)
     ]
     trapped = False
     for states in solver.closed:
-        chance = min(1.0, float(inflow[states].sum()))
-        if chance > 0:
+        chance = total(Solved(inflow[states], entered.bound[states]))
+        if chance.values > 0:
             trapped = True
             nodes = tuple(chain.names[i] for i in states)
-            outcomes.append(Outcome(trap_name(nodes), "trap", chance, nodes))
+            probability = min(1.0, float(chance.values))
+            outcomes.append(Outcome(trap_name(nodes), "trap", probability, nodes, float(chance.bound)))
     outcomes.sort(key=lambda o: (-o.probability, o.nodes))
     if trapped:
         return Absorption(tuple(outcomes), inf, inf, chain.fans_out)
-    mean = float(v.sum())
+    mean = total(visited)
     left = solver.backward(np.ones(solver.n))
+    deviation, off = _deviation(chain, law, visited, left, mean)
+    return Absorption(tuple(outcomes), float(mean.values), deviation, chain.fans_out, float(mean.bound), off)
+
+
+def _deviation(chain: Chain, law: Vector, visited: Solved, left: Solved, mean: Solved) -> tuple[float, float]:
+    """Return the standard deviation of the number of events, and its bound."""
     rows, columns, values = chain.arrows()
-    # Nodes that no run comes to may lead to traps, from where nothing is expected. In units of the longest
-    # expectation no square overflows.
-    left[v == 0] = 0.0
-    unit = float(left.max())
-    changes = (1 + (left[columns] - left[rows])) / unit
-    spread = (v[rows] * values) @ changes**2 + (v * chain.stop) @ ((1 - left) / unit) ** 2
-    spread += law @ ((left - mean) / unit) ** 2
-    return Absorption(tuple(outcomes), mean, unit * sqrt(spread), chain.fans_out)
+    # Nodes that no run comes to may lead to traps, from where nothing is expected.
+    m, wrong = (np.where(visited.values > 0, x, 0.0) for x in (left.values, left.bound))
+    # In units of the longest expectation no square overflows.
+    unit = max(1.0, float(m.max()))
+    weights = np.concatenate([visited.values[rows] * values, visited.values * chain.stop, law])
+    doubt = np.concatenate([visited.bound[rows] * values, visited.bound * chain.stop, np.zeros(len(law))])
+    changes = np.concatenate([1 + (m[columns] - m[rows]), 1 - m, m - mean.values]) / unit
+    sizes = np.concatenate([1 + m[columns] + m[rows], 1 + m, m + mean.values])
+    off = (np.concatenate([wrong[columns] + wrong[rows], wrong, wrong + mean.bound]) + 3 * UNIT * sizes) / unit
+    spread = weights @ changes**2
+    bound = doubt @ changes**2 + (weights + doubt) @ (2 * np.abs(changes) * off + off**2)
+    bound += (len(weights) + 8) * UNIT * spread
+    deviation, doubted = sqrt(float(spread)), float(bound)
+    # |sqrt a - sqrt b| is no more than the root of |a - b|, nor than |a - b| / sqrt a.
+    off = min(sqrt(doubted), doubted / deviation) if deviation else sqrt(doubted)
+    return unit * deviation, 1.01 * unit * (off + 2 * UNIT * deviation)
 
 
 def visits(chain: Chain, start: Start = None) -> Visits:
@@ -179,13 +226,19 @@ def visits(chain: Chain, start: Start = None) -> Visits:
     """
     law = start_law(chain, start)
     solver = Solver(chain.P, chain.stop)
-    v, inflow = solver.visits(law)
+    visited, entered = solver.visits(law)
+    v = visited.values
     gaps = solver.return_gaps()
-    reached = np.zeros(solver.n)
+    reached, doubt = np.zeros(solver.n), np.zeros(solver.n)
     finite = np.isfinite(v)
-    reached[finite] = np.minimum(v[finite] * gaps[finite], 1.0)
+    reached[finite] = np.minimum(v[finite] * gaps.values[finite], 1.0)
+    doubt[finite] = visited.bound[finite] * (gaps.values + gaps.bound)[finite] + v[finite] * gaps.bound[finite]
     for states in solver.closed:
         # Whoever enters an irreducible closed class comes to each of its states.
-        reached[states] = min(1.0, inflow[states].sum())
-    found = zip(chain.names, v.tolist(), reached.tolist(), (1 - gaps).tolist(), strict=True)
+        chance = total(Solved(entered.values[states], entered.bound[states]))
+        reached[states], doubt[states] = min(1.0, float(chance.values)), float(chance.bound)
+    doubt += 2 * UNIT * reached
+    again = 1 - gaps.values
+    columns = (v, reached, again, visited.bound, doubt, gaps.bound + UNIT * again)
+    found = zip(chain.names, *(column.tolist() for column in columns), strict=True)
     return Visits(tuple(NodeVisits(*row) for row in found), chain.fans_out)

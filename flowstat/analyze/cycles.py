@@ -9,7 +9,8 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
-from flowstat.analyze.solve import DENSE, Index, Solver, Vector, eliminate
+from flowstat.analyze.elimination import eliminate
+from flowstat.analyze.solve import DENSE, Index, Solver, Vector
 from flowstat.errors import AnalysisError
 from flowstat.estimate.chain import Chain, Start, start_law
 from flowstat.results import LINEAGES, Result, Row, number
@@ -135,7 +136,8 @@ def cycles(chain: Chain, top: int = 20, start: Start = None, max_length: int | N
         raise AnalysisError("ask for at least one cycle, of at least one node")
     law = start_law(chain, start)
     solver = Solver(chain.P, chain.stop)
-    v, inflow = solver.visits(law)
+    visited, entered = solver.visits(law)
+    v, inflow = visited.values, entered.values
     paths, more, complete = _search(chain, solver, top, max_length)
     found = []
     for path in paths:

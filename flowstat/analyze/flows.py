@@ -9,7 +9,8 @@ from typing import ClassVar, Literal
 import numpy as np
 
 from flowstat.analyze.absorption import trap_name
-from flowstat.analyze.solve import DENSE, Solver, Vector, divisor, eliminate
+from flowstat.analyze.elimination import divisor, eliminate
+from flowstat.analyze.solve import DENSE, Solver, Vector
 from flowstat.errors import AnalysisError
 from flowstat.estimate.chain import Chain, Start, start_law
 from flowstat.results import LINEAGES, Result, Row, number

@@ -9,7 +9,8 @@ from typing import ClassVar, Literal
 import numpy as np
 import numpy.typing as npt
 
-from flowstat.analyze.solve import Index, Solver, Vector, eliminate, strong_classes
+from flowstat.analyze.elimination import eliminate
+from flowstat.analyze.solve import Index, Solver, Vector, strong_classes
 from flowstat.errors import AnalysisError
 from flowstat.estimate.chain import END, Chain, Start, start_law
 from flowstat.results import LINEAGES, Result, Row
@@ -193,11 +194,12 @@ class _Forest:
         self.law = law
         self.arrows = chain.arrows()
         self.solver = Solver(chain.P, chain.stop)
-        self.v, self.inflow = self.solver.visits(law)
+        visited, entered = self.solver.visits(law)
+        self.v, self.inflow = visited.values, entered.values
         largest = max(map(len, self.solver.cyclic()), default=0)
         if largest > LARGEST:
             raise AnalysisError(f"a loop of {largest} nodes is too large: at most {LARGEST} are analysed")
-        self.gaps = self.solver.return_gaps()
+        self.gaps = self.solver.return_gaps().values
         self.weight = self.v.copy()
         trapped = 0.0
         for states in self.solver.closed:
@@ -205,7 +207,7 @@ class _Forest:
             if chance > 0:
                 # Long-run law: what a trapped run's events look like.
                 trapped += chance
-                self.weight[states] = chance * self.solver.stationary(states)
+                self.weight[states] = chance * self.solver.stationary(states).values
         self.spread = self.after_fan_out()
         self.endless = trapped > 0
         self.total = trapped if self.endless else float(self.v.sum())
