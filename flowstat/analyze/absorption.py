@@ -200,8 +200,8 @@ def _deviation(chain: Chain, law: Vector, visited: Solved, left: Solved, mean: S
     bound += (len(weights) + 8) * UNIT * spread
     deviation, doubted = sqrt(float(spread)), float(bound)
     # |sqrt a - sqrt b| is no more than the root of |a - b|, nor than |a - b| / sqrt a.
-    off = min(sqrt(doubted), doubted / deviation) if deviation else sqrt(doubted)
-    return unit * deviation, 1.01 * unit * (off + 2 * UNIT * deviation)
+    apart = min(sqrt(doubted), doubted / deviation) if deviation else sqrt(doubted)
+    return unit * deviation, 1.01 * unit * (apart + 2 * UNIT * deviation)
 
 
 def visits(chain: Chain, start: Start = None) -> Visits:

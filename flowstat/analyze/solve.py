@@ -17,12 +17,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from scipy import sparse
 from scipy.sparse import csgraph, linalg
 
+from flowstat.analyze.compiled import kernels
 from flowstat.analyze.elimination import UNIT, Eliminated, divisor, eliminate, rounding
 from flowstat.errors import AnalysisError
 
@@ -34,6 +37,12 @@ Index = npt.NDArray[np.int64]
 DENSE = 1500
 """Up to how many states a class is eliminated densely; larger ones go to sparse LU."""
 
+COMPILED = 20_000
+"""From how many states on small classes are solved by compiled code: below, compiling would take longer."""
+
+SMALL = 200
+"""Up to how many states a class is solved by compiled code."""
+
 SLICE = 64
 """How many columns of an inverse sparse LU solves for at once."""
 
@@ -43,26 +52,50 @@ TOLERANCE = 1e-6
 
 def strong_classes(P: sparse.csr_array) -> list[Index]:
     """Return the strongly connected classes, each sorted, a class before those it leads to."""
-    n = P.shape[0]
-    number, labels = csgraph.connected_components(P, directed=True, connection="strong")
-    members = np.split(np.argsort(labels, kind="stable"), np.cumsum(np.bincount(labels, minlength=number))[:-1])
-    rows = np.repeat(np.arange(n), np.diff(P.indptr))
-    between = np.unique(labels[rows].astype(np.int64) * number + labels[P.indices])
-    sources, targets = np.divmod(between, number)
-    between_classes = sources != targets
-    sources, targets = sources[between_classes], targets[between_classes]
-    waiting = np.bincount(targets, minlength=number)
-    starts = np.searchsorted(sources, np.arange(number + 1))
+    return _Classes(P).members()
+
+
+class _Classes:
+    """The strongly connected classes of a matrix, numbered so that a class comes before those it leads to.
+
+    Attributes
+    ----------
+    label : (n,)
+        The class of each state.
+    states, offsets
+        The states class by class, each sorted; those of class c are `states[offsets[c]:offsets[c + 1]]`.
+    """
+
+    def __init__(self, P: sparse.csr_array) -> None:
+        number, label = csgraph.connected_components(P, directed=True, connection="strong")
+        # The search ends with a class only after all that it leads to: so the numbers go against the arrows.
+        self.label = number - 1 - label.astype(np.int64)
+        rows = np.repeat(self.label, np.diff(P.indptr))
+        if (rows > self.label[P.indices]).any():
+            self.label = _in_order(rows, self.label[P.indices], number)[self.label]
+        self.states = np.argsort(self.label, kind="stable")
+        self.offsets = np.concatenate([[0], np.cumsum(np.bincount(self.label, minlength=number))])
+
+    def members(self) -> list[Index]:
+        """Return the states of every class."""
+        return np.split(self.states, self.offsets[1:-1])
+
+
+def _in_order(sources: Index, targets: Index, number: int) -> Index:
+    """Return a place for each of some classes, by the arrows between them, none of which goes back."""
+    arrows = np.unique(np.stack([sources, targets])[:, sources != targets], axis=1)
+    waiting = np.bincount(arrows[1], minlength=number)
+    begins = np.searchsorted(arrows[0], np.arange(number + 1))
     ready = [int(c) for c in np.flatnonzero(waiting == 0)[::-1]]
-    order: list[Index] = []
-    while ready:
+    place = np.zeros(number, np.int64)
+    for k in range(number):
         c = ready.pop()
-        order.append(members[c].astype(np.int64))
-        for t in targets[starts[c] : starts[c + 1]].tolist():
+        place[c] = k
+        for t in arrows[1, begins[c] : begins[c + 1]].tolist():
             waiting[t] -= 1
             if not waiting[t]:
                 ready.append(t)
-    return order
+    return place
 
 
 @dataclass(frozen=True)
@@ -108,10 +141,8 @@ class Solver:
         self.tolerance = tolerance
         self.n = P.shape[0]
         self.rows = np.repeat(np.arange(self.n), np.diff(P.indptr))
-        self.label = np.zeros(self.n, np.int64)
-        order = strong_classes(P)
-        for c, states in enumerate(order):
-            self.label[states] = c
+        self.order = _Classes(P)
+        self.label = self.order.label
         crossing = self.label[self.rows] != self.label[P.indices]
         self.across = sparse.csr_array((np.where(crossing, P.data, 0.0), P.indices, P.indptr), shape=(self.n, self.n))
         self.exits = np.asarray(self.across.sum(axis=1)).ravel() + leaving
@@ -119,10 +150,13 @@ class Solver:
         self.moving = np.bincount(self.rows, weights=off, minlength=self.n) + leaving
         if self.moving.any():
             divisor(self.moving[self.moving > 0].min())
-        self.classes = [Class(states, not self.exits[states].any()) for states in order]
+        left = np.bincount(self.label, weights=self.exits, minlength=len(self.order.offsets) - 1) > 0
+        self.classes = [Class(m, not out) for m, out in zip(self.order.members(), left.tolist(), strict=True)]
         # A sum of k terms, and a few more operations, is off by at most k + 4 units of the sum of their sizes.
-        degree = max(np.diff(P.indptr).max(initial=0), np.bincount(P.indices, minlength=1).max(initial=0))
-        self.unit = 1.01 * (degree + 6) * UNIT
+        most, inward = np.diff(P.indptr).max(initial=0), np.bincount(P.indices, minlength=1).max(initial=0)
+        self.unit = 1.01 * (most + 6) * UNIT
+        self.inward = 1.01 * (max(most, inward) + 6) * UNIT
+        self._compiled: tuple[Any, ...] = ()
         self._factors: dict[int, tuple[Eliminated, sparse.csr_array]] = {}
         self._sparse: dict[tuple[int, bool], tuple[linalg.SuperLU, sparse.csr_array]] = {}
 
@@ -152,26 +186,34 @@ class Solver:
         AnalysisError
             If a class is too large and too close to closed to be solved within the tolerance.
         """
-        inflow = start.astype(np.float64)
-        into = np.broadcast_to(np.asarray(start_bound, np.float64), inflow.shape).copy()
+        inflow = np.array(start, np.float64).reshape(self.n, -1)
+        into = np.array(np.broadcast_to(start_bound, start.shape), np.float64).reshape(inflow.shape)
         v, bound = np.zeros(inflow.shape), np.zeros(inflow.shape)
-        for c, part in enumerate(self.classes):
-            states = part.states
-            if not inflow[states].any():
+        for first, last, fast in self._stretches():
+            if fast:
+                self._fast("visits", first, last, inflow, into, v, bound)
                 continue
-            # As many additions made the inflow as arrows lead here.
-            into[states] += self.unit * inflow[states]
-            if part.closed:
-                v[states] = np.where(inflow[states].sum(axis=0) > 0, np.inf, 0.0)
-                continue
-            v[states], bound[states] = self._solve(c, inflow[states], into[states], transposed=True)
-            leading = self.across[states]
-            if leading.nnz:
-                targets = np.unique(leading.indices)
-                onward = sparse.csr_array(leading[:, targets].T)
-                inflow[targets] += onward @ v[states]
-                into[targets] += onward @ (bound[states] + 2 * UNIT * v[states])
+            for c in range(first, last):
+                self._visit(c, inflow, into, v, bound)
+        v, bound, inflow, into = (each.reshape(start.shape) for each in (v, bound, inflow, into))
         return Solved(v, bound), Solved(inflow, into)
+
+    def _visit(self, c: int, inflow: Vector, into: Vector, v: Vector, bound: Vector) -> None:
+        states = self.classes[c].states
+        if not inflow[states].any():
+            return
+        # As many additions made the inflow as arrows lead here.
+        into[states] += self.inward * inflow[states]
+        if self.classes[c].closed:
+            v[states] = np.where(inflow[states].sum(axis=0) > 0, np.inf, 0.0)
+            return
+        v[states], bound[states] = self._solve(c, inflow[states], into[states], transposed=True)
+        leading = self.across[states]
+        if leading.nnz:
+            targets = np.unique(leading.indices)
+            onward = sparse.csr_array(leading[:, targets].T)
+            inflow[targets] += onward @ v[states]
+            into[targets] += onward @ (bound[states] + 2 * UNIT * v[states])
 
     def backward(self, gain: Vector, closed: float = 0.0, gain_bound: Vector | float = 0.0) -> Solved:
         """Return the expected gain collected from each state until the end; `closed` in closed classes.
@@ -190,19 +232,52 @@ class Solver:
         AnalysisError
             If a class is too large and too close to closed to be solved within the tolerance.
         """
-        x, bound = np.zeros(gain.shape), np.zeros(gain.shape)
-        off = np.broadcast_to(np.asarray(gain_bound, np.float64), gain.shape)
-        for c in range(len(self.classes) - 1, -1, -1):
-            part = self.classes[c]
-            states = part.states
-            if part.closed:
-                x[states] = closed
+        gains = np.asarray(gain, np.float64).reshape(self.n, -1)
+        doubt = np.ascontiguousarray(np.broadcast_to(gain_bound, gain.shape), np.float64).reshape(gains.shape)
+        x, bound = np.zeros(gains.shape), np.zeros(gains.shape)
+        for first, last, fast in reversed(self._stretches()):
+            if fast:
+                self._fast("backward", first, last, gains, doubt, closed, x, bound)
                 continue
-            across = self.across[states]
-            right = gain[states] + across @ x
-            wrong = off[states] + across @ bound + self.unit * (np.abs(gain[states]) + across @ np.abs(x))
-            x[states], bound[states] = self._solve(c, right, wrong, transposed=False)
-        return Solved(x, bound)
+            for c in range(last - 1, first - 1, -1):
+                self._collect(c, gains, doubt, closed, x, bound)
+        return Solved(x.reshape(gain.shape), bound.reshape(gain.shape))
+
+    def _collect(self, c: int, gain: Vector, doubt: Vector, closed: float, x: Vector, bound: Vector) -> None:
+        states = self.classes[c].states
+        if self.classes[c].closed:
+            x[states] = closed
+            return
+        across = self.across[states]
+        right = gain[states] + across @ x
+        wrong = doubt[states] + across @ bound + self.unit * (np.abs(gain[states]) + across @ np.abs(x))
+        x[states], bound[states] = self._solve(c, right, wrong, transposed=False)
+
+    def _stretches(self) -> list[tuple[int, int, bool]]:
+        """Return the classes in stretches (first, last + 1, whether compiled code is for them)."""
+        number = len(self.classes)
+        if self.n < COMPILED or kernels() is None:
+            return [(0, number, False)]
+        fast = np.diff(self.order.offsets) <= SMALL
+        ends = np.concatenate([[0], np.flatnonzero(fast[1:] != fast[:-1]) + 1, [number]])
+        return [(int(a), int(b), bool(fast[a])) for a, b in pairwise(ends)]
+
+    def _fast(self, what: str, first: int, last: int, *arrays: Vector | float) -> None:
+        """Let compiled code solve the classes first ... last - 1."""
+        if not self._compiled:
+            local = np.empty(self.n, np.int64)
+            sizes = np.diff(self.order.offsets)
+            local[self.order.states] = np.arange(self.n) - np.repeat(self.order.offsets[:-1], sizes)
+            closed = np.array([part.closed for part in self.classes])
+            widest = int(sizes[sizes <= SMALL].max())
+            classes = (self.order.states, self.order.offsets, closed, self.label, local, widest)
+            self._compiled = (self.P.indptr, self.P.indices, self.P.data, self.leaving, self.moving), classes
+        chain, classes = self._compiled
+        unit = self.inward if what == "visits" else self.unit
+        failed = getattr(kernels(), what)((*chain, unit), classes, first, last, *arrays)
+        if failed >= 0:
+            size = len(self.classes[failed].states)
+            raise AnalysisError(f"a class of {size} nodes is too close to closed: its visits overflow")
 
     def _solve(self, c: int, right: Vector, wrong: Vector, transposed: bool) -> tuple[Vector, Vector]:
         """Solve a class for a right side that is off by up to `wrong`; return the answer and its bound."""
@@ -225,7 +300,8 @@ class Solver:
         with np.errstate(over="ignore", invalid="ignore"):
             x = solve(right)
             size = x if (right >= 0).all() else solve(np.abs(right))
-            residual = self._residual(sparse.csr_array(off.T) if transposed else off, states, x, right)
+            within = sparse.csr_array(off.T) if transposed else off
+            residual = self._residual(within, states, x, right, self.inward if transposed else self.unit)
             inherited, proven = np.hsplit(solve(np.hstack([wrong, wrong + residual])), 2)
             bound = (1 + 2 * unit) * np.minimum(inherited + unit * size, proven)
         if not np.isfinite(x).all():
@@ -240,10 +316,11 @@ class Solver:
         x += lu.solve(right - (moving * x - off @ x))
         if (right >= 0).all():
             x = np.maximum(x, 0.0)
-        wanted = wrong + self._residual(off, states, x, right)
+        unit = self.inward if transposed else self.unit
+        wanted = wrong + self._residual(off, states, x, right, unit)
         # A little more than is wanted, so that it is still enough when it is rounded.
         bound = lu.solve(1.1 * wanted)
-        rounded = self.unit * (moving * np.abs(bound) + off @ np.abs(bound))
+        rounded = unit * (moving * np.abs(bound) + off @ np.abs(bound))
         proven = (bound >= 0).all() and (moving * bound - off @ bound - rounded >= wanted).all()
         if not proven or not (bound.max(axis=0) <= self.tolerance * np.abs(x).max(axis=0)).all():
             raise AnalysisError(
@@ -251,10 +328,10 @@ class Solver:
             )
         return x, bound
 
-    def _residual(self, off: sparse.csr_array, states: Index, x: Vector, right: Vector) -> Vector:
+    def _residual(self, off: sparse.csr_array, states: Index, x: Vector, right: Vector, unit: float) -> Vector:
         """Return how far an answer is from solving a class's system, at most."""
         moving = self.moving[states][:, None]
-        rounded = self.unit * (np.abs(right) + moving * np.abs(x) + off @ np.abs(x))
+        rounded = unit * (np.abs(right) + moving * np.abs(x) + off @ np.abs(x))
         result: Vector = np.abs(right - (moving * x - off @ x)) + rounded
         return result
 
@@ -312,11 +389,17 @@ class Solver:
         """Return for every state the chance never to come back to it: `1 / N_ii`; 0 in closed classes."""
         gaps = self.moving.copy()
         bound = self.unit * gaps
-        for c, part in enumerate(self.classes):
-            states = part.states
-            if part.closed:
-                gaps[states] = bound[states] = 0.0
-            elif len(states) > 1:
+        for states in self.closed:
+            gaps[states] = bound[states] = 0.0
+        slow: list[int] = []
+        for first, last, fast in self._stretches():
+            if fast:
+                self._fast("gaps", first, last, gaps, bound)
+            else:
+                slow.extend(range(first, last))
+        for c in slow:
+            states = self.classes[c].states
+            if not self.classes[c].closed and len(states) > 1:
                 width = DENSE if len(states) <= DENSE else SLICE
                 for begin in range(0, len(states), width):
                     some = np.arange(begin, min(begin + width, len(states)))
