@@ -16,7 +16,7 @@ import numpy as np
 
 from flowstat.analyze.elimination import SMALLEST, UNIT
 
-__all__ = ["kernels"]
+__all__ = ["compiled", "kernels"]
 
 
 @cache
@@ -27,25 +27,27 @@ def kernels() -> Any:
     class that is too close to closed, or -1.
     """
     try:
-        import numba
+        import numba  # noqa: F401
     except ImportError:
         return None
     if not _is_kept():
         logging.getLogger("flowstat").warning("compiling the solver for large chains: once, for some ten seconds")
-
-    def compiled(function: Callable[..., Any]) -> Any:
-        try:
-            return numba.njit(function, cache=True, nogil=True)
-        except RuntimeError:  # no place to keep it
-            return numba.njit(function, nogil=True)
-
     made = SimpleNamespace()
-    factor, forth, back = compiled(_factor), compiled(_forth), compiled(_back)
-    scope = {"factor": factor, "forth": forth, "back": back}
+    for function in (_factor, _forth, _back):
+        globals()[function.__name__] = compiled(function)
     for function in (_backward, _visits, _gaps):
-        function.__globals__.update({f"_{name}": value for name, value in scope.items()})
         setattr(made, function.__name__.removeprefix("_"), compiled(function))
     return made
+
+
+def compiled(function: Callable[..., Any]) -> Any:
+    """Return a function compiled by numba, and kept where there is a place for it."""
+    import numba
+
+    try:
+        return numba.njit(function, cache=True, nogil=True)
+    except RuntimeError:
+        return numba.njit(function, nogil=True)
 
 
 def _is_kept() -> bool:

@@ -1,16 +1,16 @@
 """Linear systems of a chain, class by class, every answer with a bound of its error that is proven.
 
-For transient states with transition block Q, `visits` computes `alpha (I - Q)^-1` and `backward`
-`(I - Q)^-1 b`. Strongly connected classes are taken in topological order, and each is its own small
-system. `1 - p_ii` is always the sum of what leaves, so that an exit chance of 1e-17 is not lost: what is solved is the
-chain of the stored arrows and stops, whatever rounding made of the diagonal.
+For transient states with transition block Q, `visits` computes `alpha (I - Q)^-1` and `backward` `(I - Q)^-1 b`.
+Strongly connected classes are taken in topological order, and each is its own small system. `1 - p_ii` is always the
+sum of what leaves, so that an exit chance of 1e-17 is not lost: what is solved is the chain of the stored arrows and
+stops, whatever rounding made of the diagonal.
 
-A class of up to `DENSE` states is eliminated without subtraction (`flowstat.analyze.elimination`), a larger one goes
-to sparse LU. Two bounds of an answer are known, and the smaller one holds: that of the elimination, relative to each
-entry; and that of the residual r: `I - Q` is an M-matrix, so `(I - Q) e >= |r|` proves `|error| <= e` (Berman and
-Plemmons, Nonnegative Matrices in the Mathematical Sciences (1994), chapter 6). Rounding is counted in both (Higham,
-Accuracy and Stability of Numerical Algorithms (2002), section 3.1), and what is wrong in the classes that a class
-leads to is passed on to it.
+A class of up to `DENSE` states is eliminated without subtraction (`flowstat.analyze.elimination`), many small ones by
+compiled code (`flowstat.analyze.compiled`); for a larger one see `flowstat.analyze.large`. Two bounds of an answer
+are known, and the smaller one holds: that of the elimination, relative to each entry; and that of the residual r: `I
+- Q` is an M-matrix, so `(I - Q) e >= |r|` proves `|error| <= e` (Berman and Plemmons, Nonnegative Matrices in the
+Mathematical Sciences (1994), chapter 6). Rounding is counted in both (Higham, Accuracy and Stability of Numerical
+Algorithms (2002), section 3.1), and what is wrong in the classes that a class leads to is passed on to it.
 """
 
 from __future__ import annotations
@@ -23,10 +23,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from scipy import sparse
-from scipy.sparse import csgraph, linalg
+from scipy.sparse import csgraph
 
 from flowstat.analyze.compiled import kernels
 from flowstat.analyze.elimination import UNIT, Eliminated, divisor, eliminate, rounding
+from flowstat.analyze.large import LargeClass, residual
+from flowstat.analyze.law import TINY, eliminated_law
 from flowstat.errors import AnalysisError
 
 __all__ = ["Solved", "Solver", "strong_classes", "total"]
@@ -35,7 +37,7 @@ Vector = npt.NDArray[np.float64]
 Index = npt.NDArray[np.int64]
 
 DENSE = 1500
-"""Up to how many states a class is eliminated densely; larger ones go to sparse LU."""
+"""Up to how many states a class is eliminated densely."""
 
 COMPILED = 20_000
 """From how many states on small classes are solved by compiled code: below, compiling would take longer."""
@@ -44,7 +46,7 @@ SMALL = 200
 """Up to how many states a class is solved by compiled code."""
 
 SLICE = 64
-"""How many columns of an inverse sparse LU solves for at once."""
+"""How many columns of an inverse are solved for at once in a large class."""
 
 TOLERANCE = 1e-6
 """What the bound of an answer may be, relative to its largest entry in the class; else there is an error."""
@@ -158,7 +160,7 @@ class Solver:
         self.inward = 1.01 * (max(most, inward) + 6) * UNIT
         self._compiled: tuple[Any, ...] = ()
         self._factors: dict[int, tuple[Eliminated, sparse.csr_array]] = {}
-        self._sparse: dict[tuple[int, bool], tuple[linalg.SuperLU, sparse.csr_array]] = {}
+        self._classes_apart: dict[int, LargeClass] = {}
 
     @property
     def closed(self) -> list[Index]:
@@ -289,7 +291,7 @@ class Solver:
         elif len(states) <= DENSE:
             x, bound = self._eliminate(c, columns, doubt, transposed)
         else:
-            x, bound = self._decompose(c, columns, doubt, transposed)
+            x, bound = self._large(c, columns, doubt, transposed)
         return x.reshape(right.shape), bound.reshape(right.shape)
 
     def _eliminate(self, c: int, right: Vector, wrong: Vector, transposed: bool) -> tuple[Vector, Vector]:
@@ -301,39 +303,28 @@ class Solver:
             x = solve(right)
             size = x if (right >= 0).all() else solve(np.abs(right))
             within = sparse.csr_array(off.T) if transposed else off
-            residual = self._residual(within, states, x, right, self.inward if transposed else self.unit)
-            inherited, proven = np.hsplit(solve(np.hstack([wrong, wrong + residual])), 2)
+            unit_of_sums = self.inward if transposed else self.unit
+            left = residual(within, self.moving[states][:, None], x, right, unit_of_sums)
+            inherited, proven = np.hsplit(solve(np.hstack([wrong, wrong + left])), 2)
             bound = (1 + 2 * unit) * np.minimum(inherited + unit * size, proven)
         if not np.isfinite(x).all():
             raise AnalysisError(f"a class of {len(states)} nodes is too close to closed: its visits overflow")
         return x, np.where(np.isfinite(bound), bound, np.inf)
 
-    def _decompose(self, c: int, right: Vector, wrong: Vector, transposed: bool) -> tuple[Vector, Vector]:
+    def _large(self, c: int, right: Vector, wrong: Vector, transposed: bool) -> tuple[Vector, Vector]:
+        """Solve a large class by the first way that gets there: as a band, by relaxation, by sparse LU."""
         states = self.classes[c].states
-        lu, off = self._lu(c, transposed)
-        moving = self.moving[states][:, None]
-        x = lu.solve(right)
-        x += lu.solve(right - (moving * x - off @ x))
-        if (right >= 0).all():
-            x = np.maximum(x, 0.0)
-        unit = self.inward if transposed else self.unit
-        wanted = wrong + self._residual(off, states, x, right, unit)
-        # A little more than is wanted, so that it is still enough when it is rounded.
-        bound = lu.solve(1.1 * wanted)
-        rounded = unit * (moving * np.abs(bound) + off @ np.abs(bound))
-        proven = (bound >= 0).all() and (moving * bound - off @ bound - rounded >= wanted).all()
-        if not proven or not (bound.max(axis=0) <= self.tolerance * np.abs(x).max(axis=0)).all():
+        large = self._classes_apart.get(c)
+        if large is None:
+            block = sparse.csr_array(self.P[states][:, states])
+            large = self._classes_apart[c] = LargeClass(block, self.exits[states], self.unit, self.inward)
+        solved = large.solve(right, wrong, transposed, self.tolerance)
+        if solved is None:
             raise AnalysisError(
-                f"a class of {len(states)} nodes is too close to closed to be solved to {self.tolerance:g} by sparse LU"
+                f"a class of {len(states)} nodes is too close to closed to be solved to {self.tolerance:g}: no way of "
+                "solving it gets there"
             )
-        return x, bound
-
-    def _residual(self, off: sparse.csr_array, states: Index, x: Vector, right: Vector, unit: float) -> Vector:
-        """Return how far an answer is from solving a class's system, at most."""
-        moving = self.moving[states][:, None]
-        rounded = unit * (np.abs(right) + moving * np.abs(x) + off @ np.abs(x))
-        result: Vector = np.abs(right - (moving * x - off @ x)) + rounded
-        return result
+        return solved
 
     def _factor(self, c: int) -> tuple[Eliminated, sparse.csr_array]:
         """Return a class's block eliminated, and the block without its diagonal."""
@@ -346,16 +337,6 @@ class Solver:
         """Return a class's block without its diagonal."""
         block = sparse.csr_array(self.P[states][:, states])
         return sparse.csr_array(block - sparse.diags_array(block.diagonal()))
-
-    def _lu(self, c: int, transposed: bool) -> tuple[linalg.SuperLU, sparse.csr_array]:
-        """Return the factors of a class's I - P, and its block without its diagonal."""
-        if (c, transposed) not in self._sparse:
-            states = self.classes[c].states
-            off = self._off(states)
-            off = sparse.csr_array(off.T) if transposed else off
-            matrix = sparse.csc_array(sparse.diags_array(self.moving[states]) - off)
-            self._sparse[c, transposed] = linalg.splu(matrix), off
-        return self._sparse[c, transposed]
 
     def stationary(self, states: Index) -> Solved:
         """Return the stationary law of a closed class with its bound, (k,).
@@ -370,8 +351,8 @@ class Solver:
         """
         n = len(states)
         if n <= DENSE:
-            law = _eliminated_law(self.block(states))
-            return Solved(law, (rounding(n) + self.unit) * law)
+            law = eliminated_law(self.block(states))
+            return Solved(law, (rounding(n) + self.unit) * law + TINY)
         # Around a state that is often come to the rest is left soonest.
         home = int(np.argmax(np.bincount(self.P[states].indices, minlength=self.n)[states]))
         others = np.delete(np.arange(n), home)
@@ -417,19 +398,3 @@ class Solver:
         for part in self.classes:
             if len(part.states) > 1 or diagonal[part.states[0]] > 0:
                 yield part.states
-
-
-def _eliminated_law(A: Vector) -> Vector:
-    n = len(A)
-    for k in range(n - 1, 0, -1):
-        A[:k, k] /= divisor(A[k, :k].sum())
-        A[:k, :k] += np.multiply.outer(A[:k, k], A[k, :k])
-    law = np.zeros(n)
-    law[0] = 1.0
-    with np.errstate(over="ignore", invalid="ignore"):
-        for k in range(1, n):
-            law[k] = law[:k] @ A[:k, k]
-    if not np.isfinite(law.sum()):
-        raise AnalysisError(f"the stationary law of a closed class of {n} nodes spans too many orders of magnitude")
-    stationary: Vector = law / law.sum()
-    return stationary

@@ -1,0 +1,137 @@
+"""One large class, solved by the first way that gets there, and its bound proven.
+
+A narrow band is eliminated (`flowstat.analyze.banded`). Else the class is relaxed (`flowstat.analyze.relaxing`), or,
+if it mixes too slowly for that and is not too large, given to sparse LU; of their answers x the residual r proves a
+bound: with M = I - Q of the class and any v such that `M v` is positive, `|x - exact| <= v max(|r| / M v)`, since the
+inverse of the M-matrix M has no negative entry (Berman and Plemmons, Nonnegative Matrices in the Mathematical
+Sciences (1994), chapter 6).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+from scipy import sparse
+from scipy.sparse import linalg
+
+from flowstat.analyze.banded import narrow_order, solve_band
+from flowstat.analyze.relaxing import relax
+
+__all__ = ["LargeClass", "residual"]
+
+Vector = npt.NDArray[np.float64]
+Index = npt.NDArray[np.int64]
+
+FACTORED = 30_000
+"""Up to how many states a class goes to sparse LU, whose factors may fill up."""
+
+
+def residual(off: sparse.csr_array, moving: Vector, x: Vector, right: Vector, unit: float) -> Vector:
+    """Return how far an answer is from solving `moving x = right + off x`, at most; rounding is `unit` of the sizes."""
+    rounded = unit * (np.abs(right) + moving * np.abs(x) + off @ np.abs(x))
+    result: Vector = np.abs(right - (moving * x - off @ x)) + rounded
+    return result
+
+
+@dataclass
+class LargeClass:
+    """A class with what was found out about it.
+
+    Attributes
+    ----------
+    block : (n, n)
+        Chances within the class.
+    leaving : (n,)
+        Chance of leaving it.
+    unit, inward
+        What rounding may do to a sum over a row, and over a column.
+    """
+
+    block: sparse.csr_array
+    leaving: Vector
+    unit: float
+    inward: float
+    _narrow: Index | None = field(init=False)
+    _way: dict[bool, Way] = field(init=False, default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self._narrow = narrow_order(self.block)
+
+    def solve(self, right: Vector, wrong: Vector, transposed: bool, tolerance: float) -> tuple[Vector, Vector] | None:
+        """Return the answer, (n, q), and its bound for a right side off by up to `wrong`; None if no way gets there."""
+        if self._narrow is not None:
+            found = self._band(right, wrong, transposed)
+            if found is not None:
+                return found
+        way = self._way.get(transposed)
+        if way is None:
+            way = self._way[transposed] = Way(self, transposed)
+        x = way.answer(right)
+        if x is None:
+            return None
+        bound = way.bound(x, right, wrong)
+        good = bound is not None and (bound.max(axis=0) <= tolerance * np.abs(x).max(axis=0)).all()
+        return (x, bound) if good and bound is not None else None
+
+    def _band(self, right: Vector, wrong: Vector, transposed: bool) -> tuple[Vector, Vector] | None:
+        order = self._narrow
+        q = right.shape[1]
+        columns = np.hstack([right, np.abs(right), wrong])[order]
+        block = self.block if np.array_equal(order, np.arange(len(columns))) else self.block[order][:, order]
+        solved = solve_band(sparse.csr_array(block), self.leaving[order], columns, transposed)
+        if solved is None or not np.isfinite(solved[0]).all():
+            return None
+        found, relative = np.empty_like(solved[0]), solved[1]
+        found[order] = solved[0]
+        x, size, inherited = found[:, :q], found[:, q : 2 * q], found[:, 2 * q :]
+        return x, 1.01 * (inherited + (relative + self.unit) * size)
+
+
+class Way:
+    """A class's system, or its transpose, with the way that solves it."""
+
+    def __init__(self, large: LargeClass, transposed: bool) -> None:
+        block = large.block
+        off = sparse.csr_array(block - sparse.diags_array(block.diagonal()))
+        self.moving = (np.asarray(off.sum(axis=1)).ravel() + large.leaving)[:, None]
+        self.off = sparse.csr_array(off.T) if transposed else off
+        self.unit = large.inward if transposed else large.unit
+        n = len(self.moving)
+        ones = np.ones((n, 1))
+        self._lu: linalg.SuperLU | None = None
+        self._relaxes = True
+        self._weights = np.ones(n)
+        if not transposed:
+            visits = relax(sparse.csr_array(off.T), self.moving[:, 0], ones, self._weights, 1e-6)
+            self._relaxes = visits is not None
+            if visits is not None:
+                self._weights = visits[:, 0] / visits.max()
+        self._v = self.answer(ones)
+
+    def answer(self, right: Vector) -> Vector | None:
+        """Return an answer of which nothing is claimed, (n, q)."""
+        if self._relaxes:
+            x = relax(self.off, self.moving[:, 0], right, self._weights, 2 * self.unit)
+            if x is not None:
+                return x
+            self._relaxes = False
+        if len(right) > FACTORED:
+            return None
+        if self._lu is None:
+            self._lu = linalg.splu(sparse.csc_array(sparse.diags_array(self.moving[:, 0]) - self.off))
+        x = self._lu.solve(right)
+        x += self._lu.solve(right - (self.moving * x - self.off @ x))
+        return np.maximum(x, 0.0) if (right >= 0).all() else x
+
+    def bound(self, x: Vector, right: Vector, wrong: Vector) -> Vector | None:
+        """Return how far each entry of an answer may be off; None if that can't be proven."""
+        if self._v is None or not (self._v > 0).all():
+            return None
+        inside = self.off @ self._v
+        least = self.moving * self._v - inside - self.unit * (self.moving * self._v + inside)
+        if not (least > 0).all():
+            return None
+        off = wrong + residual(self.off, self.moving, x, right, self.unit)
+        return 1.01 * self._v * (off / least).max(axis=0)
