@@ -16,11 +16,25 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from flowstat.analyze.absorption import absorption, visits
+    from flowstat.analyze.answers import Answer
     from flowstat.analyze.classes import classes
     from flowstat.analyze.cycles import cycles
+    from flowstat.analyze.durations import durations, time_law
     from flowstat.analyze.flows import flows
     from flowstat.analyze.loops import loops
+    from flowstat.analyze.lumping import coarsest, lump
+    from flowstat.analyze.mixing import mixing
+    from flowstat.analyze.passage import first_passage, kemeny
+    from flowstat.analyze.restart import restart
+    from flowstat.analyze.restriction import restrict
+    from flowstat.analyze.reversal import reversal
+    from flowstat.analyze.sensitivity import sensitivity
     from flowstat.analyze.shares import shares
+    from flowstat.analyze.simulation import simulate
+    from flowstat.analyze.stationary import stationary
+    from flowstat.analyze.timing import timing
+    from flowstat.analyze.transforms import condition, pairs, power
+    from flowstat.analyze.what_if import what_if
     from flowstat.errors import (
         AnalysisError,
         ChainError,
@@ -31,10 +45,13 @@ if TYPE_CHECKING:
         TraceError,
     )
     from flowstat.estimate.chain import Chain, estimate
+    from flowstat.estimate.chain_files import read_chain, write_chain
+    from flowstat.estimate.chain_tables import chain_frame, chain_from_frame, chain_from_networkx
     from flowstat.estimate.counting import count
     from flowstat.estimate.counts import Counts
     from flowstat.estimate.counts_file import read_counts, write_counts
     from flowstat.estimate.discover import discover
+    from flowstat.estimate.second_order import count_pairs, second_order
     from flowstat.estimate.summary import summarise
     from flowstat.read.canonical import open_writer
     from flowstat.read.files import format_graph, parse_graph, read_graph
@@ -75,6 +92,46 @@ _HOMES = {
     "analyze.loops": ("loops",),
     "analyze.cycles": ("cycles",),
     "analyze.flows": ("flows",),
+    "analyze.stationary": ("stationary",),
+    "analyze.restart": ("restart",),
+    "analyze.passage": (
+        "first_passage",
+        "kemeny",
+    ),
+    "analyze.reversal": ("reversal",),
+    "analyze.mixing": ("mixing",),
+    "analyze.timing": ("timing",),
+    "analyze.durations": (
+        "durations",
+        "time_law",
+    ),
+    "analyze.sensitivity": ("sensitivity",),
+    "analyze.answers": ("Answer",),
+    "analyze.what_if": ("what_if",),
+    "analyze.restriction": ("restrict",),
+    "analyze.transforms": (
+        "condition",
+        "pairs",
+        "power",
+    ),
+    "analyze.lumping": (
+        "coarsest",
+        "lump",
+    ),
+    "analyze.simulation": ("simulate",),
+    "estimate.second_order": (
+        "count_pairs",
+        "second_order",
+    ),
+    "estimate.chain_files": (
+        "read_chain",
+        "write_chain",
+    ),
+    "estimate.chain_tables": (
+        "chain_frame",
+        "chain_from_frame",
+        "chain_from_networkx",
+    ),
     "show.draw": ("draw",),
     "show.report": ("report",),
     "run.app": ("App",),
@@ -86,6 +143,7 @@ _HOME = {name: module for module, names in _HOMES.items() for name in names}
 
 __all__ = [
     "AnalysisError",
+    "Answer",
     "App",
     "Arrow",
     "Chain",
@@ -102,26 +160,51 @@ __all__ = [
     "TraceError",
     "Traces",
     "absorption",
+    "chain_frame",
+    "chain_from_frame",
+    "chain_from_networkx",
     "classes",
+    "coarsest",
+    "condition",
     "count",
+    "count_pairs",
     "cycles",
     "discover",
     "draw",
+    "durations",
     "estimate",
+    "first_passage",
     "flows",
     "format_graph",
+    "kemeny",
     "load_behaviours",
     "loops",
+    "lump",
+    "mixing",
     "on",
     "open_writer",
+    "pairs",
     "parse_graph",
+    "power",
+    "read_chain",
     "read_counts",
     "read_graph",
     "read_traces",
     "report",
+    "restart",
+    "restrict",
+    "reversal",
+    "second_order",
+    "sensitivity",
     "shares",
+    "simulate",
+    "stationary",
     "summarise",
+    "time_law",
+    "timing",
     "visits",
+    "what_if",
+    "write_chain",
     "write_counts",
 ]
 

@@ -281,6 +281,178 @@ def report(
     click.echo(f"wrote {target}", err=True)
 
 
+@flowstat.command(epilog="Example: flowstat stationary orders.graph -t orders.parquet --restarted --show law")
+@_asks
+@click.option("--restarted", is_flag=True, help="Let each end start a new run: the shares of all events.")
+@click.option("--source", metavar="NODE", help="Passage times from this node of a closed class.")
+@click.option("--target", metavar="NODE", help="Passage times to this node of a closed class.")
+@click.option(
+    "--epsilon",
+    type=click.FloatRange(0, 0.5, True, True),
+    default=0.25,
+    show_default=True,
+    help="How near the stationary law is mixed.",
+)
+@_shows("law", "mixing", "kemeny", "passage")
+def stationary(
+    graph: str,
+    traces: tuple[str, ...],
+    prior: float,
+    start: str | None,
+    restarted: bool,
+    source: str | None,
+    target: str | None,
+    epsilon: float,
+    format: str,
+    show: str,
+) -> None:
+    """Say where runs spend their time in the long run, how soon, and how long it takes from node to node.
+
+    The passage times between all nodes are listed with --show passage only; of a class of more than 500 nodes those from
+    a --source or to a --target.
+    """
+    from flowstat.analyze.mixing import mixing
+    from flowstat.analyze.passage import first_passage, kemeny
+    from flowstat.analyze.restart import restart
+    from flowstat.analyze.stationary import stationary as find_stationary
+
+    if (source or target) and show not in ("all", "passage"):
+        raise click.UsageError(f"--source and --target ask for passage times: leave out --show {show}")
+    chain = _chain(graph, traces, prior, start)
+    results: dict[str, Result] = {}
+    if show in ("all", "law"):
+        results["law"] = find_stationary(chain, restarted=restarted)
+    if restarted and (show != "law" or source or target):
+        chain = restart(chain)
+    if show in ("all", "mixing"):
+        results["mixing"] = mixing(chain, epsilon)
+    if show in ("all", "kemeny"):
+        results["kemeny"] = kemeny(chain)
+    if show == "passage" or source or target:
+        results["passage"] = first_passage(chain, source, target)
+    _print(results, format)
+
+
+@flowstat.command(epilog="Example: flowstat timing orders.graph -t spans.json --prior 0 --quantile 0.99 --within 2.5")
+@_asks
+@click.option(
+    "--latency",
+    "stated",
+    metavar="'A -> B=SECONDS[,SD]'",
+    multiple=True,
+    help="State the latency of a pair: mean, standard deviation; '(end)' is a run's last event; may be repeated.",
+)
+@click.option(
+    "--quantile",
+    "quantiles",
+    type=click.FloatRange(0, 1, True, True),
+    multiple=True,
+    help="Shares of runs, for their time; may be repeated.  [default: 0.5, 0.9, 0.99]",
+)
+@click.option(
+    "--within",
+    type=click.FloatRange(min=0, min_open=True),
+    multiple=True,
+    metavar="SECONDS",
+    help="For the chance to be done in time; may be repeated.",
+)
+@click.option("--top", type=click.IntRange(min=0), default=10, show_default=True, help="How many outcomes.")
+@_shows("timing", "durations")
+def timing(
+    graph: str,
+    traces: tuple[str, ...],
+    prior: float,
+    start: str | None,
+    stated: tuple[str, ...],
+    quantiles: tuple[float, ...],
+    within: tuple[float, ...],
+    top: int,
+    format: str,
+    show: str,
+) -> None:
+    """Say how long runs take until they end, by outcome, from the recorded times of their events.
+
+    A pair that the graph has and no trace shows needs a --latency, or --prior 0.
+    """
+    from flowstat.analyze.arrow_times import read_latencies
+    from flowstat.analyze.durations import LEVELS, durations
+    from flowstat.analyze.timing import timing as find_timing
+    from flowstat.errors import AnalysisError
+
+    chain = _chain(graph, traces, prior, start, latencies=True)
+    latencies = read_latencies(chain, stated)
+    results: dict[str, Result] = {}
+    if show in ("all", "timing"):
+        results["timing"] = find_timing(chain, latencies=latencies, top=top)
+    if show in ("all", "durations"):
+        levels = quantiles or (() if within else LEVELS)
+        try:
+            results["durations"] = durations(
+                chain, latencies=latencies, quantiles=levels, within=within, top=min(top, 3)
+            )
+        except AnalysisError as error:
+            # Means can be known of chains that are too large for the law of their times.
+            if show != "all" or quantiles or within:
+                raise
+            click.echo(f"no durations: {error}", err=True)
+    _print(results, format)
+
+
+@flowstat.command(
+    "what-if", epilog="Example: flowstat what-if orders.graph -t orders.parquet --change 'payment/retry.*=0.02'"
+)
+@_asks
+@click.option(
+    "--change",
+    "--what-if",
+    "changes",
+    metavar="WAY=SHARE",
+    multiple=True,
+    required=True,
+    help="New share: node/key=0.02, 'a -> b=5%', 'a -> (end)=0'; may be repeated.",
+)
+@click.option("--top", type=click.IntRange(min=1), default=10, show_default=True, help="How many numbers of a kind.")
+@_shows()
+def what_if(
+    graph: str,
+    traces: tuple[str, ...],
+    prior: float,
+    start: str | None,
+    changes: tuple[str, ...],
+    top: int,
+    format: str,
+) -> None:
+    """Say what a change of some shares does to outcomes, events, visits and loops: before and after.
+
+    The other ways of the node keep their proportions.
+    """
+    from flowstat.analyze.what_if import what_if as compare
+
+    _print({"what_if": compare(_chain(graph, traces, prior, start), changes, top=top)}, format)
+
+
+@flowstat.command(epilog="Example: flowstat sensitivity orders.graph -t orders.parquet --of chance:declined")
+@_asks
+@click.option(
+    "--of",
+    "answer",
+    default="events",
+    show_default=True,
+    metavar="ANSWER",
+    help="events, time, chance:NODE, visits:NODE, hit:NODE, steps:NODE, stationary:NODE.",
+)
+@click.option("--top", type=click.IntRange(min=1), default=20, show_default=True, help="How many shares.")
+@_shows()
+def sensitivity(
+    graph: str, traces: tuple[str, ...], prior: float, start: str | None, answer: str, top: int, format: str
+) -> None:
+    """List the shares that an answer depends on most."""
+    from flowstat.analyze.sensitivity import sensitivity as find_sensitivity
+
+    chain = _chain(graph, traces, prior, start, latencies=answer.strip() == "time")
+    _print({"sensitivity": find_sensitivity(chain, answer, top=top)}, format)
+
+
 TRACE_FORMATS = ("parquet", "jsonl", "otlp", "jaeger", "xes")
 
 
@@ -704,7 +876,7 @@ def _finish(result: RunResult) -> None:
         sys.exit(EXIT_FAILED)
 
 
-def _chain(graph: str, traces: tuple[str, ...], prior: float, start: str | None) -> Chain:
+def _chain(graph: str, traces: tuple[str, ...], prior: float, start: str | None, *, latencies: bool = False) -> Chain:
     """Read a graph and traces, start runs where asked, and say on standard error what stands behind the numbers."""
     from dataclasses import replace
 
@@ -723,7 +895,7 @@ def _chain(graph: str, traces: tuple[str, ...], prior: float, start: str | None)
     if traces:
         source, memory = _traces(traces)
         with _progress() as progress:
-            counts = count_traces(source, declared, memory=memory, progress=progress)
+            counts = count_traces(source, declared, latencies=latencies, memory=memory, progress=progress)
     chain = estimate(counts, declared, prior)
     for sentence in data_sentences(chain):
         click.echo(sentence, err=True)

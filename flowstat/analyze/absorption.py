@@ -221,8 +221,9 @@ def visits(chain: Chain, start: Start = None) -> Visits:
     Examples
     --------
     >>> retry = Chain.from_matrix([[0.5, 0], [0, 0]], ["try", "idle"], "try", stop=[0.5, 1])
-    >>> visits(retry).rows()[0]
-    {'node': 'try', 'visits': 2.0, 'reached': 1.0, 'again': 0.5}
+    >>> found = visits(retry).nodes[0]
+    >>> found.node, found.visits, found.reached, found.again
+    ('try', 2.0, 1.0, 0.5)
     """
     law = start_law(chain, start)
     solver = Solver(chain.P, chain.stop)

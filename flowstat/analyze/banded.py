@@ -47,8 +47,7 @@ def narrow_order(block: sparse.csr_array) -> Index | None:
         return np.arange(n)
     both = sparse.csr_array(block + block.T)
     # As wide as a level of a breadth-first search is about what an order can do.
-    steps = csgraph.dijkstra(both, indices=0, unweighted=True) if n <= 2000 else _levels(both)
-    if np.bincount(steps.astype(np.int64)).max() > NARROW:
+    if np.bincount(_levels(both)).max() > NARROW:
         return None
     order: Index = csgraph.reverse_cuthill_mckee(both, symmetric_mode=True).astype(np.int64)
     return order if bandwidth(block[order][:, order]) <= NARROW else None

@@ -33,8 +33,8 @@ def kernels() -> Any:
     if not _is_kept():
         logging.getLogger("flowstat").warning("compiling the solver for large chains: once, for some ten seconds")
     made = SimpleNamespace()
-    for function in (_factor, _forth, _back):
-        globals()[function.__name__] = compiled(function)
+    for name in ("_factor", "_forth", "_back"):
+        globals()[name] = compiled(globals()[name])
     for function in (_backward, _visits, _gaps):
         setattr(made, function.__name__.removeprefix("_"), compiled(function))
     return made

@@ -77,6 +77,7 @@ class LargeClass:
 
     def _band(self, right: Vector, wrong: Vector, transposed: bool) -> tuple[Vector, Vector] | None:
         order = self._narrow
+        assert order is not None
         q = right.shape[1]
         columns = np.hstack([right, np.abs(right), wrong])[order]
         block = self.block if np.array_equal(order, np.arange(len(columns))) else self.block[order][:, order]
@@ -104,7 +105,7 @@ class Way:
         self._relaxes = True
         self._weights = np.ones(n)
         if not transposed:
-            visits = relax(sparse.csr_array(off.T), self.moving[:, 0], ones, self._weights, 1e-6)
+            visits = relax(sparse.csr_array(off.T), self.moving[:, 0], ones, self._weights, 1e-4)
             self._relaxes = visits is not None
             if visits is not None:
                 self._weights = visits[:, 0] / visits.max()
@@ -134,4 +135,5 @@ class Way:
         if not (least > 0).all():
             return None
         off = wrong + residual(self.off, self.moving, x, right, self.unit)
-        return 1.01 * self._v * (off / least).max(axis=0)
+        bound: Vector = 1.01 * self._v * (off / least).max(axis=0)
+        return bound

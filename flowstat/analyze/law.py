@@ -1,8 +1,8 @@
 """The stationary law of a small closed class, right to each entry, over however many orders of magnitude.
 
 Elimination without subtraction (Grassmann, Taksar, Heyman, Operations Research 33 (1985)). The chances of the censored
-classes are floats, and one that is lost because it is too small is noticed; the law is built up as floats with exponents of their own
-where it would leave the range of floats.
+classes are floats, and one that is lost because it is too small is noticed; where the law leaves the range of floats it
+is built up from floats with exponents of their own.
 """
 
 from __future__ import annotations
@@ -43,7 +43,9 @@ def eliminated_law(A: Vector) -> Vector:
     if _eliminate(A):
         return _law(A)
     # States in the order in which they lead to each other are eliminated with few chances of several steps.
-    order = csgraph.reverse_cuthill_mckee(sparse.csr_array(original + original.T), symmetric_mode=True)
+    linked = original + original.T
+    np.fill_diagonal(linked, 0.0)
+    order = csgraph.reverse_cuthill_mckee(sparse.csr_array(linked), symmetric_mode=True)
     A = original[np.ix_(order, order)]
     if not _eliminate(A):
         raise AnalysisError(

@@ -23,12 +23,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from scipy import sparse
-from scipy.sparse import csgraph
 
 from flowstat.analyze.compiled import kernels
 from flowstat.analyze.elimination import UNIT, Eliminated, divisor, eliminate, rounding
 from flowstat.analyze.large import LargeClass, residual
 from flowstat.analyze.law import TINY, eliminated_law
+from flowstat.analyze.solved import Solved, total
+from flowstat.analyze.strong import Classes, strong_classes
 from flowstat.errors import AnalysisError
 
 __all__ = ["Solved", "Solver", "strong_classes", "total"]
@@ -50,69 +51,6 @@ SLICE = 64
 
 TOLERANCE = 1e-6
 """What the bound of an answer may be, relative to its largest entry in the class; else there is an error."""
-
-
-def strong_classes(P: sparse.csr_array) -> list[Index]:
-    """Return the strongly connected classes, each sorted, a class before those it leads to."""
-    return _Classes(P).members()
-
-
-class _Classes:
-    """The strongly connected classes of a matrix, numbered so that a class comes before those it leads to.
-
-    Attributes
-    ----------
-    label : (n,)
-        The class of each state.
-    states, offsets
-        The states class by class, each sorted; those of class c are `states[offsets[c]:offsets[c + 1]]`.
-    """
-
-    def __init__(self, P: sparse.csr_array) -> None:
-        number, label = csgraph.connected_components(P, directed=True, connection="strong")
-        # The search ends with a class only after all that it leads to: so the numbers go against the arrows.
-        self.label = number - 1 - label.astype(np.int64)
-        rows = np.repeat(self.label, np.diff(P.indptr))
-        if (rows > self.label[P.indices]).any():
-            self.label = _in_order(rows, self.label[P.indices], number)[self.label]
-        self.states = np.argsort(self.label, kind="stable")
-        self.offsets = np.concatenate([[0], np.cumsum(np.bincount(self.label, minlength=number))])
-
-    def members(self) -> list[Index]:
-        """Return the states of every class."""
-        return np.split(self.states, self.offsets[1:-1])
-
-
-def _in_order(sources: Index, targets: Index, number: int) -> Index:
-    """Return a place for each of some classes, by the arrows between them, none of which goes back."""
-    arrows = np.unique(np.stack([sources, targets])[:, sources != targets], axis=1)
-    waiting = np.bincount(arrows[1], minlength=number)
-    begins = np.searchsorted(arrows[0], np.arange(number + 1))
-    ready = [int(c) for c in np.flatnonzero(waiting == 0)[::-1]]
-    place = np.zeros(number, np.int64)
-    for k in range(number):
-        c = ready.pop()
-        place[c] = k
-        for t in arrows[1, begins[c] : begins[c + 1]].tolist():
-            waiting[t] -= 1
-            if not waiting[t]:
-                ready.append(t)
-    return place
-
-
-@dataclass(frozen=True)
-class Solved:
-    """An answer and its bound: no entry of `values` is off by more than that of `bound`. Both (n,) or (n, m)."""
-
-    values: Vector
-    bound: Vector
-
-
-def total(of: Solved) -> Solved:
-    """Return the sum over the states, and its bound; (1,) numbers or one a column."""
-    values = of.values.sum(axis=0)
-    rounded = (len(of.values) + 2) * UNIT * np.abs(of.values).sum(axis=0)
-    return Solved(values, 1.01 * (of.bound.sum(axis=0) + rounded))
 
 
 @dataclass(frozen=True)
@@ -143,7 +81,7 @@ class Solver:
         self.tolerance = tolerance
         self.n = P.shape[0]
         self.rows = np.repeat(np.arange(self.n), np.diff(P.indptr))
-        self.order = _Classes(P)
+        self.order = Classes(P)
         self.label = self.order.label
         crossing = self.label[self.rows] != self.label[P.indices]
         self.across = sparse.csr_array((np.where(crossing, P.data, 0.0), P.indices, P.indptr), shape=(self.n, self.n))
@@ -197,8 +135,11 @@ class Solver:
                 continue
             for c in range(first, last):
                 self._visit(c, inflow, into, v, bound)
-        v, bound, inflow, into = (each.reshape(start.shape) for each in (v, bound, inflow, into))
-        return Solved(v, bound), Solved(inflow, into)
+        shape = start.shape
+        return (
+            Solved(v.reshape(shape), bound.reshape(shape)),
+            Solved(inflow.reshape(shape), into.reshape(shape)),
+        )
 
     def _visit(self, c: int, inflow: Vector, into: Vector, v: Vector, bound: Vector) -> None:
         states = self.classes[c].states

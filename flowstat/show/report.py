@@ -43,19 +43,19 @@ class Section:
 
     def head(self) -> list[str]:
         """Return the table's column names as a reader sees them."""
-        return [column.replace("_", " ") for column in self.result.columns] if self.result else []
+        return [column.replace("_", " ") for column in self.result.printed()] if self.result else []
 
     def cells(self) -> list[list[str]]:
         """Return the table's cells as text, at most `ROWS` lines."""
         result = self.result
-        return [[visible(cell(row[c])) for c in result.columns] for row in result.rows()[:ROWS]] if result else []
+        return [[visible(cell(row[c])) for c in result.printed()] for row in result.rows()[:ROWS]] if result else []
 
     def numeric(self) -> list[bool]:
         """Return for each column whether it holds numbers."""
         if self.result is None:
             return []
         numbers = self.result.numeric()
-        return [column in numbers for column in self.result.columns]
+        return [column in numbers for column in self.result.printed()]
 
     def cut(self) -> int:
         """Return how many lines of the table are left out."""

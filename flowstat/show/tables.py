@@ -80,9 +80,9 @@ def _table(result: Result, width: int | None) -> str:
 
     numeric = result.numeric()
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
-    cells = [[visible(cell(row[c])) for c in result.columns] for row in result.rows()]
+    cells = [[visible(cell(row[c])) for c in result.printed()] for row in result.rows()]
     needed = 0
-    for name, column in zip(result.columns, zip(*cells, strict=True), strict=False):
+    for name, column in zip(result.printed(), zip(*cells, strict=True), strict=False):
         head = name.replace("_", " ")
         right = name in numeric
         longest = max(Text(text).cell_len for text in (head, *column))
@@ -123,9 +123,9 @@ def _csv(result: Result) -> str:
 
 def _markdown(result: Result) -> str:
     numeric = result.numeric()
-    lines = [[escaped(c.replace("_", " ")) for c in result.columns]]
-    lines += [["---:" if c in numeric else "---" for c in result.columns]]
-    lines += [[escaped(cell(row[c])) for c in result.columns] for row in result.rows()]
+    lines = [[escaped(c.replace("_", " ")) for c in result.printed()]]
+    lines += [["---:" if c in numeric else "---" for c in result.printed()]]
+    lines += [[escaped(cell(row[c])) for c in result.printed()] for row in result.rows()]
     table = "\n".join("| " + " | ".join(line) + " |" for line in lines)
     parts = [f"**{escaped(result.title)}**"] if result.title else []
     return "\n\n".join([*parts, table, *map(escaped, result.notes())]) + "\n"

@@ -1,0 +1,255 @@
+"""Slow groups: sets of nodes in which a chain stays for long before it goes to another."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import ClassVar, Literal
+
+import numpy as np
+from scipy import sparse
+
+from flowstat.analyze.eigen import Complex, leading, subspace
+from flowstat.analyze.membership import basis, memberships
+from flowstat.analyze.near_one import moves
+from flowstat.analyze.perron import Part, part_of
+from flowstat.analyze.solve import Index, Solver, Vector
+from flowstat.errors import AnalysisError
+from flowstat.estimate.chain import Chain, Start, start_law
+from flowstat.results import LINEAGES, Result, Row, number
+
+__all__ = ["Metastable", "SlowGroup", "metastable"]
+
+MOST = 10
+"""How many groups are tried where their number is not given."""
+
+RESTARTED = 20_000_000
+"""How many arrows from ends to starts a restarted chain may have."""
+
+DEPENDENT = 1e-8
+"""Eigenvectors that are this near to dependent do not span the space that is needed."""
+
+
+@dataclass(frozen=True)
+class SlowGroup:
+    """Nodes that belong to one group more than to any other.
+
+    `weight` is the share of all events there, `stays` the chance that the next event is in the group again, and
+    `events` how many in a row that makes, `1 / (1 - stays)`, all by fuzzy membership. `crisp` is the mean membership of
+    its nodes, by their share of events: 1 if they belong nowhere else.
+    """
+
+    nodes: tuple[str, ...]
+    weight: float
+    stays: float
+    events: float
+    crisp: float
+
+
+@dataclass(frozen=True)
+class Metastable(Result):
+    """The slow groups of a chain, the heaviest first.
+
+    `memberships[i, g]` says how much node `nodes[i]` belongs to group g: at least 0, sums to 1 over the groups.
+    `between[g, h]` is the chance that the next event is in h, given one in g; its rows sum to 1, and entries may be
+    below 0 where groups are vague. `eigenvalues` are those of `between` (real and imaginary parts), which are the
+    chain's leading ones up to `residual`; `crispness` is 1 if each node is in one group, and lower the more are
+    between. These are no bounds: the numbers come from eigenvectors, as good as their residual.
+    """
+
+    title: ClassVar[str] = "Slow groups: where the chain stays for long"
+    columns: ClassVar[tuple[str, ...]] = ("group", "nodes", "size", "weight", "stays", "events", "crisp")
+    groups: tuple[SlowGroup, ...]
+    nodes: tuple[str, ...]
+    memberships: Vector = field(compare=False)
+    between: Vector = field(compare=False)
+    eigenvalues: tuple[tuple[float, float], ...]
+    crispness: float
+    residual: float
+    method: Literal["PCCA+", "GPCCA"]
+    restarted: bool
+    chosen: bool
+    next_eigenvalue: float | None
+    fans_out: bool = False
+
+    def rows(self) -> list[Row]:
+        """Return one row a group."""
+        return [
+            {
+                "group": k + 1,
+                "nodes": list(g.nodes),
+                "size": len(g.nodes),
+                "weight": g.weight,
+                "stays": g.stays,
+                "events": g.events,
+                "crisp": g.crisp,
+            }
+            for k, g in enumerate(self.groups)
+        ]
+
+    def notes(self) -> tuple[str, ...]:
+        """Say of which chain, how many groups there are, and how clear they are."""
+        notes = []
+        if self.restarted:
+            notes.append("Every run ends: this is the chain in which each end starts a new run.")
+        if len(self.groups) == 1:
+            why = ": the largest gap between eigenvalues is after the first" if self.chosen else ""
+            notes.append(f"One group{why}.")
+            if self.chosen and self.next_eigenvalue is not None:
+                notes.append("No part is much slower than the others. Say how many groups there are to see them still.")
+        else:
+            apart = (
+                f"; the next eigenvalue is {number(self.next_eigenvalue)}" if self.next_eigenvalue is not None else ""
+            )
+            slow = number(min(real for real, _ in self.eigenvalues))
+            why = "by the largest gap between eigenvalues: " if self.chosen else ""
+            notes.append(f"{len(self.groups)} groups ({why}down to {slow}{apart}), by {self.method}.")
+            notes.append(f"Crispness {number(self.crispness)}: 1 would be groups without anything in between.")
+            if self.between.min() < -1e-9:
+                notes.append("Groups are vague: some chances between them are below 0, and mean no more than that.")
+        return (*notes, LINEAGES) if self.fans_out else tuple(notes)
+
+
+def metastable(chain: Chain, groups: int | None = None, start: Start = None) -> Metastable:
+    """Find the groups of nodes between which a chain is slow to change.
+
+    Parameters
+    ----------
+    chain
+        A chain. Of runs that never end, its closed class is looked at; of runs that all end, the chain in which each
+        end starts a new run.
+    groups
+        How many; by the largest gap between eigenvalues if not given, 1 to 10.
+    start
+        A node or a law over nodes; the chain's start law if not given.
+
+    Returns
+    -------
+    Metastable
+        Groups with their share of events and how long the chain stays, memberships, and the chances between groups.
+
+    Raises
+    ------
+    ChainError
+        If the start is no law over the nodes.
+    AnalysisError
+        If runs come to several closed classes, or may end or not, so that there is not one long run; if there are not
+        so many groups, or their number would cut a pair of complex eigenvalues in two (it says which would not).
+
+    Notes
+    -----
+    Leading are the eigenvalues of largest real part; see `flowstat.analyze.membership`. With memberships chi,
+    `between = (chi' D chi)^-1 chi' D P chi` with D the law has the eigenvalues of the space that chi spans: PCCA+'s
+    coarse matrix, worked out from differences along arrows. Cost: that of the eigenvectors, see
+    `flowstat.analyze.eigen`, and of the memberships.
+
+    Examples
+    --------
+    >>> P = [[.5, .49, .01, 0], [.49, .5, 0, .01], [.01, 0, .5, .49], [0, .01, .49, .5]]
+    >>> found = metastable(Chain.from_matrix(P, ["a", "b", "x", "y"]))
+    >>> [g.nodes for g in found.groups], round(found.groups[0].stays, 12)
+    ([('a', 'b'), ('x', 'y')], 0.99)
+    """
+    law = start_law(chain, start)
+    part, restarted = _long_run(chain, law)
+    n = len(part.states)
+    if groups is not None and not 1 <= groups <= n:
+        raise AnalysisError(f"there are 1 to {n} groups of {n} nodes, not {groups}")
+    most = min(n, (groups or MOST) + 1)
+    found = leading(part, most, "real") if n > 1 and groups != 1 else None
+    values = np.concatenate([np.ones(1, complex), found.values if found else np.zeros(0, complex)])
+    if groups is not None and groups > len(values):
+        raise AnalysisError(f"{len(values)} eigenvalues are not 0: there are no more groups than that, not {groups}")
+    k = groups or _largest_gap(values[: MOST + 1])
+    _whole_pairs(values, k)
+    pi = part.left / part.left.sum()
+    if found is None or k == 1:
+        X, least = np.ones((n, 1)), 1.0
+    else:
+        X, least = basis(subspace(part, found, k - 1), pi)
+    if least < DEPENDENT:
+        raise AnalysisError(f"the eigenvectors of {k} groups are nearly dependent: ask for another number of groups")
+    chi, crispness = memberships(X)
+    between = _between(part, pi, chi)
+    best = np.argmax(chi, axis=1)
+    described = [_group(chain, part, pi, chi, between, best == g, g) for g in range(k)]
+    order = sorted(range(k), key=lambda g: (-described[g].weight, described[g].nodes))
+    between = between[np.ix_(order, order)]
+    coarse = np.linalg.eigvals(between)
+    coarse = coarse[np.lexsort((coarse.imag, -coarse.real))]
+    wanted = values[:k][np.lexsort((values[:k].imag, -values[:k].real))]
+    return Metastable(
+        tuple(described[g] for g in order),
+        tuple(chain.names[i] for i in part.states),
+        chi[:, order],
+        between,
+        tuple((float(v.real), float(v.imag)) for v in coarse),
+        crispness,
+        float(np.abs(coarse - wanted).max()),
+        "PCCA+" if found is None or found.reversible else "GPCCA",
+        restarted,
+        groups is None,
+        float(values[k].real) if k < len(values) else None,
+        chain.fans_out,
+    )
+
+
+def _long_run(chain: Chain, law: Vector) -> tuple[Part, bool]:
+    """Return the class in which the chain is in the long run, and whether it is that of the restarted chain."""
+    solver = Solver(chain.P, chain.stop)
+    _, entered = solver.visits(law)
+    trapped = [c for c, p in enumerate(solver.classes) if p.closed and entered.values[p.states].any()]
+    visited = solver.visits(law)[0].values
+    ends = bool(((visited > 0) & (chain.stop > 0)).any())
+    if len(trapped) == 1 and not ends:
+        return part_of(solver, trapped[0]), False
+    if trapped:
+        raise AnalysisError(
+            f"runs come to {len(trapped)} closed classes{' or end' * ends}: these are groups that are never left. "
+            "Start in one of them to see its own groups"
+        )
+    stopping, starting = np.flatnonzero(chain.stop), np.flatnonzero(law)
+    if len(stopping) * len(starting) > RESTARTED:
+        raise AnalysisError("too many ends and starts to lead each end to each start: name one start")
+    again = sparse.csr_array(chain.stop[:, None]) @ sparse.csr_array(law[None, :])
+    solver = Solver(sparse.csr_array(chain.P + again), np.zeros(len(law)))
+    home = int(solver.label[starting[0]])
+    return part_of(solver, home), True
+
+
+def _largest_gap(values: Complex) -> int:
+    """Return after how many eigenvalues of positive real part the gap is largest; pairs of conjugates are not cut."""
+    reals = np.append(values.real, 0.0 if len(values) <= MOST else values.real[-1])
+    falls = reals[:-1] - np.maximum(reals[1:], 0.0)
+    falls[: len(values)][np.cumsum(values.imag) > 0] = -1.0
+    falls[reals[:-1] <= 0] = -1.0
+    return 1 + int(np.argmax(falls[:MOST]))
+
+
+def _whole_pairs(values: Complex, k: int) -> None:
+    """Raise AnalysisError if k values cut a pair of conjugates."""
+    if abs(values[:k].imag.sum()) > 0:
+        possible = " or ".join(str(m) for m in (k - 1, k + 1) if 1 <= m <= len(values))
+        raise AnalysisError(f"{k} groups would cut a pair of complex eigenvalues in two: ask for {possible}")
+
+
+def _between(part: Part, pi: Vector, chi: Vector) -> Vector:
+    """Return the chances between groups, their rows summing to 1."""
+    inner = (pi[:, None] * chi).T
+    leave = np.linalg.solve(inner @ chi, inner @ moves(part, chi.astype(complex)).real)
+    between = -leave
+    np.fill_diagonal(between, 0.0)
+    np.fill_diagonal(between, 1 - between.sum(axis=1))
+    return np.asarray(between)
+
+
+def _group(chain: Chain, part: Part, pi: Vector, chi: Vector, between: Vector, inside: Index, g: int) -> SlowGroup:
+    weight = float(pi @ chi[:, g])
+    leaves = float(np.delete(between[g], g).sum())
+    there = float(pi[inside].sum())
+    return SlowGroup(
+        tuple(chain.names[i] for i in part.states[inside]),
+        weight,
+        float(between[g, g]),
+        1 / leaves if leaves > 0 else float("inf"),
+        float(pi[inside] @ chi[inside, g]) / there if there > 0 else 0.0,
+    )
