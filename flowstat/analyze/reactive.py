@@ -128,8 +128,8 @@ def reactive_flow(chain: Chain, a: Nodes, b: Nodes, top: int = 10, start: Start 
     Notes
     -----
     The net flow along an arrow is what goes along it on passages less what goes against it. The path whose narrowest
-    arrow is widest (of such, one with the fewest arrows, by name) is taken out with the flow of that arrow, and so on: it is
-    the dominant path, and each takes what the ones before have left (Metzner, Schütte, Vanden-Eijnden, Multiscale
+    arrow is widest (of such, one with the fewest arrows, by name) is taken out with the flow of that arrow, and so on:
+    it is the dominant path, and each takes what the ones before have left (Metzner, Schütte, Vanden-Eijnden, Multiscale
     Modeling and Simulation 7 (2009), section 2.6). Of two arrows against each other a net flow that is less than its
     bound is taken for none. Each path costs some 20 searches of the graph.
 

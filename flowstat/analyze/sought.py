@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,11 @@ from flowstat.errors import AnalysisError
 
 __all__ = ["sought"]
 
+NOT_FOUND = (
+    "the leading eigenvalues of a class of {:,} nodes do not converge: they lie too close together. "
+    "Ask for fewer (top), or restrict the chain to a part of it"
+)
+
 Complex = npt.NDArray[np.complex128]
 
 RESTARTS = 3000
@@ -25,44 +31,74 @@ INVERSIONS = 60
 """How often, where each step is a solution with the factors."""
 
 ROOM = 1e-2
-"""How far below the least Ritz value an eigenvalue is looked for."""
+"""How rough a first look at the largest and the least eigenvalue is."""
 
 PATIENCE = 2e9
-"""Multiplications after which a factorisation is tried in their place."""
+"""Multiplications after which another way is tried."""
+
+VECTORS = 2e7
+"""How many numbers the vectors of a search may have."""
+
+GOOD, ROUGH = 1e-12, 1e-6
+"""Residuals that are sought, and that are taken where these do not come."""
 
 
 def sought(part: Part, scaled: Scaled, number: int, by: str) -> tuple[Complex, Complex, bool]:
-    """Return eigenvalues and vectors by ARPACK, and whether they are only those nearest to 1."""
+    """Return eigenvalues and vectors by ARPACK, and whether they are only those nearest to 1.
+
+    Raises
+    ------
+    AnalysisError
+        If they do not converge.
+    """
     n = len(part.moving)
     operator = LinearOperator((n, n), matvec=scaled.deflated, dtype=np.float64)
-    ncv = min(n, max(40, 3 * number + 1))
-    more: dict[str, Any] = {"k": number, "v0": np.random.default_rng(0).standard_normal(n), "ncv": ncv, "tol": 0}
+    ncv = min(n, max(3 * number + 1, int(min(150, max(40, VECTORS / n)))))
+    more: dict[str, Any] = {"k": number, "v0": np.random.default_rng(0).standard_normal(n), "ncv": ncv}
     solve: Any = eigsh if scaled.symmetric else eigs
     which = "LM" if by == "modulus" else "LA" if scaled.symmetric else "LR"
-    restarts = max(10, int(PATIENCE / (ncv * (scaled.matrix.nnz + n * ncv))))
+    restarts = PATIENCE / (ncv * (scaled.matrix.nnz + n * ncv))
+    for times, tolerance in ((1, GOOD), (10, ROUGH)):
+        most = min(max(10, int(times * restarts)), RESTARTS)
+        with suppress(ArpackError):
+            values, V = solve(operator, which=which, maxiter=most, tol=tolerance, **more)
+            return np.asarray(values, complex), np.asarray(V, complex), False
+        if _far(operator, which, solve) > 1 - ROOM:
+            # They lie close together next to 1, in a slow class: from there they are far apart.
+            return _near_one(part, scaled, operator, more, by)
+    raise AnalysisError(NOT_FOUND.format(n))
+
+
+def _near_one(
+    part: Part, scaled: Scaled, operator: LinearOperator, more: dict[str, Any], by: str
+) -> tuple[Complex, Complex, bool]:
+    """Return eigenvalues and vectors from factors, and whether others of large modulus may be missing."""
+    solve: Any = eigsh if scaled.symmetric else eigs
     try:
-        values, V = solve(operator, which=which, maxiter=min(restarts, RESTARTS), **more)
-        return np.asarray(values, complex), np.asarray(V, complex), False
-    except ArpackError:
-        # They lie close together, as next to 1 they do in a slow class: from there they are far apart.
-        pass
-    more["maxiter"] = INVERSIONS
-    try:
-        values, V = solve(operator, sigma=1.0, OPinv=_inverse(part, scaled, 1.0), **more)
+        values, V = solve(operator, sigma=1.0, OPinv=_inverse(part, scaled, 1.0), maxiter=INVERSIONS, tol=0, **more)
     except (ArpackError, RuntimeError):
-        raise AnalysisError(
-            f"the leading eigenvalues of a class of {n} nodes do not converge: they lie too close together. "
-            "Ask for fewer (top), or restrict the chain to a part of it"
-        ) from None
+        raise AnalysisError(NOT_FOUND.format(operator.shape[0])) from None
     nearest = not scaled.symmetric
     if scaled.symmetric and by == "modulus" and _reaches(operator, -float(np.abs(values).min())):
+        below = _inverse(part, scaled, -1.0)
         try:
-            below, W = solve(operator, sigma=-1.0, OPinv=_inverse(part, scaled, -1.0), **more)
-            fresh = below < values.min()
-            values, V = np.concatenate([values, below[fresh]]), np.hstack([V, W[:, fresh]])
+            least, W = solve(operator, sigma=-1.0, OPinv=below, maxiter=INVERSIONS, tol=0, **more)
+            fresh = least < values.min()
+            values, V = np.concatenate([values, least[fresh]]), np.hstack([V, W[:, fresh]])
         except (ArpackError, RuntimeError):
             nearest = True
     return np.asarray(values, complex), np.asarray(V, complex), nearest
+
+
+def _far(operator: LinearOperator, which: str, solve: Any) -> float:
+    """Return roughly the modulus, or real part, of the first one."""
+    begin = np.random.default_rng(1).standard_normal(operator.shape[0])
+    found = {"k": 1, "tol": ROOM / 10, "maxiter": INVERSIONS, "v0": begin, "return_eigenvectors": False}
+    try:
+        value = solve(operator, which=which, **found)[0]
+    except ArpackError:
+        return 1.0
+    return float(abs(value)) if which == "LM" else float(value.real)
 
 
 def _reaches(operator: LinearOperator, value: float) -> bool:

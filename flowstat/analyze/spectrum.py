@@ -9,7 +9,7 @@ from typing import ClassVar, Literal
 import numpy as np
 
 from flowstat.analyze.absorption import trap_name
-from flowstat.analyze.eigen import Leading, leading
+from flowstat.analyze.eigen import WHOLE, Leading, leading
 from flowstat.analyze.elimination import UNIT
 from flowstat.analyze.perron import Part, by_root, part_of
 from flowstat.analyze.solve import Solver
@@ -134,6 +134,9 @@ class Spectrum(Result):
             notes.append(
                 "Large classes that are not reversible: their eigenvalues have residuals, but no proven bound."
             )
+        worst = max((e.residual for e in self.eigenvalues if e.error_bound == inf), default=0.0)
+        if worst > 1e-9:
+            notes.append(f"They come close together, and are only as good as their residuals, up to {number(worst)}.")
         for name in self.nearest:
             notes.append(f"Of {name} those nearest to 1 were sought: others of large modulus may be missing.")
         return (*notes, LINEAGES) if self.fans_out else tuple(notes)
@@ -181,7 +184,7 @@ def spectrum(chain: Chain, top: int = 10) -> Spectrum:
     found: list[Eigenvalue] = []
     parts: list[ClassSpectrum] = []
     nearest: list[str] = []
-    more = False
+    more, least = False, 1.0
     for c, largest in by_root(solver):
         found.sort(key=lambda e: e.decay)
         if len(found) >= top and found[top - 1].decay <= 1 - largest:
@@ -191,20 +194,23 @@ def spectrum(chain: Chain, top: int = 10) -> Spectrum:
         nodes = tuple(chain.names[i] for i in part.states)
         if part.root <= 0:
             continue
-        rest = leading(part, min(2 * top + 1, len(nodes)))
+        # Of a pair one line is listed; of a large class so many vectors would be costly.
+        rest = leading(part, 2 * top if len(nodes) <= WHOLE else top + 1)
         listed, described = _described(part, nodes, rest, top)
         found += listed
         parts.append(described)
         if rest.nearest:
             nearest.append(_named(nodes))
-        more = more or len(rest.apart) < rest.others
+        if len(rest.apart) < rest.others:
+            # What is not known of this class is below the last that is.
+            more, least = True, min(least, listed[-1].decay)
     found.sort(key=lambda e: e.decay)
-    kept = found[:top]
+    kept = [e for e in found if e.decay <= least][:top]
     names = {e.of for e in kept}
     return Spectrum(
         tuple(kept),
         tuple(p for p in parts if _named(p.nodes) in names),
-        more or len(found) > top,
+        more or len(found) > len(kept),
         tuple(name for name in nearest if name in names),
         chain.fans_out,
     )
