@@ -1,4 +1,5 @@
 import json
+from fractions import Fraction
 from itertools import pairwise
 from math import inf
 
@@ -64,8 +65,15 @@ def test_planted_groups_are_found(sizes: list[int], symmetric: bool) -> None:
     leading = np.sort(np.linalg.eigvals(chain.P.toarray()).real)[::-1]
     assert [real for real, _ in found.eigenvalues] == pytest.approx(leading[: len(sizes)], abs=1e-12)
     assert found.next_eigenvalue == pytest.approx(leading[len(sizes)], abs=1e-12)
+    P, law = chain.P.toarray(), np.linalg.matrix_power(chain.P.toarray(), 2**20)[0]
     for g in found.groups:
-        assert g.events == pytest.approx(1 / (1 - g.stays), rel=1e-9)
+        inside = np.isin(chain.names, g.nodes)
+        stays = law[inside] @ P[np.ix_(inside, inside)].sum(axis=1) / law[inside].sum()
+        assert g.weight == pytest.approx(law[inside].sum(), abs=1e-9)
+        assert g.stays == pytest.approx(stays, abs=1e-9)
+        assert g.events == pytest.approx(1 / (1 - stays), rel=1e-6)
+        assert max(g.weight_bound, g.stays_bound) < 1e-9
+        assert g.events_bound < 1e-9 * g.events
 
 
 @pytest.mark.parametrize("tiny", [0.01, 1e-9, 1e-17])
@@ -77,7 +85,7 @@ def test_blocks_that_lump_exactly(k: int, onward: float, tiny: float) -> None:
     assert found.crispness == pytest.approx(1, abs=1e-9)
     assert len(found.groups) == k
     for g in found.groups:
-        assert g.events == pytest.approx(1 / tiny, rel=1e-6)
+        assert g.events == pytest.approx(1 / tiny, rel=1e-12)
         assert g.crisp == pytest.approx(1, abs=1e-9)
     off = np.sort(found.between[~np.eye(k, dtype=bool)])[::-1] / tiny
     both = [1.0] if k == 2 else [onward, 1 - onward]
@@ -184,6 +192,28 @@ def test_nothing_slow_is_one_group() -> None:
     assert [g.nodes for g in alone.groups] == [("a",)]
     once = metastable(chain_of({"a": {}}))
     assert (once.restarted, len(once.groups)) == (True, 1)
+
+
+def test_weights_and_stays_in_fractions() -> None:
+    """A ring of two pairs: what is said of the groups lies within the bounds, and no chance leaves 0..1."""
+    half, few = Fraction(1, 2), Fraction(1, 2**20)
+    table = {
+        "a": {"b": 1 - few, "x": few},
+        "b": {"a": half, "b": half},
+        "x": {"y": 1 - 3 * few, "a": 3 * few},
+        "y": {"x": half, "y": half},
+    }
+    found = metastable(chain_of(table))
+    # As many go from a to x as back: of 3 events at a there is 1 at x, and twice what goes on to b there, and to y.
+    sizes = 3 + 6 * (1 - few), 1 + 2 * (1 - 3 * few)
+    for g, size in zip(found.groups, sizes, strict=True):
+        weight, leaves = size / sum(sizes), 3 * few / size
+        assert abs(Fraction(g.weight) - weight) <= Fraction(g.weight_bound)
+        assert abs(1 - Fraction(g.stays) - leaves) <= Fraction(g.stays_bound)
+        assert abs(Fraction(g.events) - 1 / leaves) <= Fraction(g.events_bound)
+    vague = metastable(shop(), 3)
+    assert all(0 <= g.stays <= 1 for g in vague.groups)
+    assert "Groups are vague" in str(vague)
 
 
 def test_as_many_groups_as_nodes() -> None:

@@ -383,9 +383,11 @@ def test_slow_classes_are_factorised(monkeypatch: pytest.MonkeyPatch, n: int) ->
 
 
 def test_what_does_not_converge_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sought, "PATIENCE", 0)
-    monkeypatch.setattr(sought, "INVERSIONS", 1)
+    for name, value in (("PATIENCE", 0), ("INVERSIONS", 1), ("VECTORS", 0), ("RESTARTS", 1)):
+        monkeypatch.setattr(sought, name, value)
     monkeypatch.setattr(eigen, "WHOLE", 1)
+    with pytest.raises(AnalysisError, match="do not converge"):
+        spectrum(walk(1000, 0.3, 0.2), 40)
     with pytest.raises(AnalysisError, match="do not converge"):
         spectrum(irreducible(400, 2, False), 10)
 

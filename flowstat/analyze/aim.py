@@ -16,7 +16,7 @@ from flowstat.errors import AnalysisError
 from flowstat.estimate.chain import END, Chain
 from flowstat.read.words import shown
 
-__all__ = ["Aim", "Targets", "aim_at", "chance", "completed", "node_mask", "weighted"]
+__all__ = ["Aim", "Targets", "aim_at", "arrives", "chance", "completed", "node_mask", "weighted"]
 
 Targets = str | Iterable[str]
 """A node, or several: a set that is reached with the first of them."""
@@ -145,6 +145,11 @@ def weighted(law: Vector, of: Solved) -> tuple[float, float]:
     terms = law[some] * of.values[some]
     off = float((law[some] * of.bound[some]).sum()) + (len(some) + 3) * UNIT * float(np.abs(terms).sum())
     return float(terms.sum()), 1.01 * off
+
+
+def arrives(names: tuple[str, ...]) -> str:
+    """Return what runs do that get to what is aimed at, as a verb: `comes to a, b` or `ends`."""
+    return "ends" if names == (END,) else f"comes to {', '.join(map(shown, names))}"
 
 
 def chance(value: float) -> float:

@@ -10,6 +10,7 @@ import numpy as np
 from flowstat.analyze.aim import Targets, chance, completed, node_mask, weighted
 from flowstat.analyze.search import backwards, cut
 from flowstat.analyze.solve import Solved, Solver
+from flowstat.analyze.state_rows import StateRows
 from flowstat.errors import AnalysisError
 from flowstat.estimate.chain import Chain, Start, start_law
 from flowstat.read.words import shown
@@ -40,13 +41,13 @@ class Before(Result):
     a: tuple[str, ...]
     b: tuple[str, ...]
     start: StateBefore
-    states: tuple[StateBefore, ...]
+    states: StateRows[StateBefore]
     fans_out: bool = False
 
     @property
     def error_bound(self) -> float:
         """How far any of the chances may be off, proven: see `flowstat.analyze.solve`."""
-        return max(max(s[4:]) for s in (self.start, *self.states))
+        return max(*self.start[4:], self.states.largest(3, 4, 5))
 
     def rows(self) -> list[Row]:
         """Return one row a state."""
@@ -109,8 +110,7 @@ def before(chain: Chain, a: Targets, b: Targets, start: Start = None) -> Before:
     solver = Solver(cut(chain.P, out), np.where(out, 1.0, chain.stop))
     gain = np.stack([first, second, np.where(either, 0.0, solver.leaving)], axis=1)
     made = completed(solver.backward(gain))
-    columns = (*np.minimum(made.values, 1.0).T, *made.bound.T)
-    states = tuple(map(StateBefore, chain.names, *(column.tolist() for column in columns)))
+    states = StateRows(StateBefore, chain.names, *np.minimum(made.values, 1.0).T, *made.bound.T)
     means = [weighted(law, Solved(made.values[:, k], made.bound[:, k])) for k in range(3)]
     begin = StateBefore("(start)", *(chance(value) for value, _ in means), *(off for _, off in means))
     names_a, names_b = (tuple(chain.names[i] for i in np.flatnonzero(mask)) for mask in (first, second))

@@ -80,7 +80,7 @@ class Classes(Result):
         if not self.classes:
             return ()
         closed = [c for c in self.classes if c.kind == "closed"]
-        turning = [c.period for c in closed if c.period > 1]
+        turning = sorted({c.period for c in closed if c.period > 1})
         if self.irreducible:
             said = "Irreducible: all nodes are one closed class"
         elif not closed:

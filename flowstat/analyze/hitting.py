@@ -13,6 +13,7 @@ from flowstat.analyze.bounded import quotient
 from flowstat.analyze.elimination import UNIT
 from flowstat.analyze.search import Mask, Vector, backwards, reachable
 from flowstat.analyze.solve import Solved
+from flowstat.analyze.state_rows import StateRows
 from flowstat.errors import AnalysisError
 from flowstat.estimate.chain import Chain, Start, start_law
 from flowstat.read.words import shown
@@ -52,7 +53,7 @@ class Hitting(Result):
     beside: ClassVar[tuple[str, ...]] = ("probability_bound", "mean_if_hit_bound", "variance_if_hit_bound")
     targets: tuple[str, ...]
     start: StateHitting
-    states: tuple[StateHitting, ...]
+    states: StateRows[StateHitting]
     reason: str | None = None
     """Why the mean from the start is infinite; None if it is not."""
     fans_out: bool = False
@@ -60,7 +61,7 @@ class Hitting(Result):
     @property
     def error_bound(self) -> float:
         """How far any of the probabilities may be off, proven: see `flowstat.analyze.solve`."""
-        return max(self.start.probability_bound, *(s.probability_bound for s in self.states))
+        return max(self.start.probability_bound, self.states.largest(5))
 
     def rows(self) -> list[Row]:
         """Return one row a state."""
@@ -77,7 +78,8 @@ class Hitting(Result):
             said.append(f"A run comes to {goal} with probability {number(at.probability)}, then after {steps}.")
         if self.reason:
             said.append(f"The mean number of steps is infinite: {self.reason}.")
-        missing = sum(s.mean_if_hit is None and s.probability > 0 for s in self.states)
+        chances, means = self.states.columns[0], self.states.columns[3]
+        missing = sum(mean is None and p > 0 for p, mean in zip(chances.tolist(), means.tolist(), strict=True))
         if missing:
             said.append(f"From {missing:,} states it is too rare for the number of steps to be known.")
         return (*said, LINEAGES) if self.fans_out else tuple(said)
@@ -130,8 +132,7 @@ def hitting(chain: Chain, targets: Targets, start: Start = None) -> Hitting:
     mean, product = _means(aim, hit)
     variance, scaled = _variances(aim, hit, mean, product)
     never = aim.doubtful
-    columns = _columns(hit, mean, variance, never)
-    states = tuple(map(StateHitting, chain.names, *(column.tolist() for column in columns)))
+    states = StateRows(StateHitting, chain.names, *_columns(hit, mean, variance, never))
     begin = _from_law(law, hit, mean, product, variance, scaled, never)
     reason = _reason(aim, law, miss) if begin.mean == inf else None
     return Hitting(aim.names, begin, states, reason, chain.fans_out)
@@ -176,8 +177,9 @@ def _variances(aim: Aim, hit: Solved, mean: Solved, product: Solved) -> tuple[So
     variance = quotient(scaled, hit)
     with np.errstate(over="ignore"):
         for each in (scaled, variance):
-            each.values[:] *= unit**2
-            each.bound[:] *= 1.01 * unit**2
+            # The square of the unit itself may be no number.
+            each.values[:] = each.values * unit * unit
+            each.bound[:] = 1.01 * each.bound * unit * unit
             each.bound[~np.isfinite(each.values)] = np.inf
     still = aim.inside | ~aim.able
     variance.values[still] = variance.bound[still] = 0.0
@@ -201,11 +203,11 @@ def _squares(aim: Aim, hit: Solved, mean: Solved, product: Solved, unit: float) 
     )
     # Staying is as likely as what leaves leaves it: the stored share may be off from that.
     slack = np.abs(np.asarray(P.sum(axis=1)).ravel() + aim.solver.leaving - 1) + aim.solver.unit
-    error += np.where(P.diagonal() > 0, slack * hit.values / unit**2, 0.0) + aim.solver.unit * spread
+    error += np.where(P.diagonal() > 0, slack * hit.values / unit / unit, 0.0) + aim.solver.unit * spread
     onward = aim.able & ~aim.inside
-    gain = np.where(onward, 2 * product.values - hit.values, 0.0) / unit**2
+    gain = np.where(onward, 2 * product.values - hit.values, 0.0) / unit / unit
     lost = 2 * product.bound + hit.bound + 4 * UNIT * product.values
-    second = np.where(onward, lost, 0.0) / unit**2
+    second = np.where(onward, lost, 0.0) / unit / unit
     return np.stack([spread, np.maximum(gain, 0.0)], axis=1), 1.01 * np.stack([error, second], axis=1)
 
 

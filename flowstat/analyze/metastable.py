@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from math import inf
 from typing import ClassVar, Literal
 
 import numpy as np
 from scipy import sparse
 
 from flowstat.analyze.eigen import Complex, leading, subspace
+from flowstat.analyze.elimination import UNIT
 from flowstat.analyze.membership import basis, memberships
 from flowstat.analyze.near_one import moves
 from flowstat.analyze.perron import Part, part_of
@@ -33,9 +35,10 @@ DEPENDENT = 1e-8
 class SlowGroup:
     """Nodes that belong to one group more than to any other.
 
-    `weight` is the share of all events there, `stays` the chance that the next event is in the group again, and
-    `events` how many in a row that makes, `1 / (1 - stays)`, all by fuzzy membership. `crisp` is the mean membership of
-    its nodes, by their share of events: 1 if they belong nowhere else.
+    `weight` is the share of all events there, `stays` the chance that the next event is there again, and `events` how
+    many in a row there are, on average; how far they may be off, proven, is in `weight_bound`, `stays_bound` and
+    `events_bound`. `crisp` is the mean membership of its nodes, by their share of events: 1 if they belong nowhere
+    else.
     """
 
     nodes: tuple[str, ...]
@@ -43,6 +46,9 @@ class SlowGroup:
     stays: float
     events: float
     crisp: float
+    weight_bound: float
+    stays_bound: float
+    events_bound: float
 
 
 @dataclass(frozen=True)
@@ -50,14 +56,26 @@ class Metastable(Result):
     """The slow groups of a chain, the heaviest first.
 
     `memberships[i, g]` says how much node `nodes[i]` belongs to group g: at least 0, sums to 1 over the groups.
-    `between[g, h]` is the chance that the next event is in h, given one in g; its rows sum to 1, and entries may be
-    below 0 where groups are vague. `eigenvalues` are those of `between` (real and imaginary parts), which are the
-    chain's leading ones up to `residual`; `crispness` is 1 if each node is in one group, and lower the more are
-    between. These are no bounds: the numbers come from eigenvectors, as good as their residual.
+    `between[g, h]` is the chance that the next event is in h, given one in g, by membership; its rows sum to 1, and
+    entries may be below 0 where groups are vague. `eigenvalues` are those of `between` (real and imaginary parts),
+    which are the chain's leading ones up to `residual`; `crispness` is 1 if each node is in one group, and lower the
+    more are between. These come from eigenvectors and have no bounds; what is said of the groups has.
     """
 
     title: ClassVar[str] = "Slow groups: where the chain stays for long"
-    columns: ClassVar[tuple[str, ...]] = ("group", "nodes", "size", "weight", "stays", "events", "crisp")
+    columns: ClassVar[tuple[str, ...]] = (
+        "group",
+        "nodes",
+        "size",
+        "weight",
+        "stays",
+        "events",
+        "crisp",
+        "weight_bound",
+        "stays_bound",
+        "events_bound",
+    )
+    beside: ClassVar[tuple[str, ...]] = ("weight_bound", "stays_bound", "events_bound")
     groups: tuple[SlowGroup, ...]
     nodes: tuple[str, ...]
     memberships: Vector = field(compare=False)
@@ -74,17 +92,15 @@ class Metastable(Result):
     def rows(self) -> list[Row]:
         """Return one row a group."""
         return [
-            {
-                "group": k + 1,
-                "nodes": list(g.nodes),
-                "size": len(g.nodes),
-                "weight": g.weight,
-                "stays": g.stays,
-                "events": g.events,
-                "crisp": g.crisp,
-            }
+            {"group": k + 1, "nodes": list(g.nodes), "size": len(g.nodes)}
+            | {column: getattr(g, column) for column in self.columns[3:]}
             for k, g in enumerate(self.groups)
         ]
+
+    @property
+    def error_bound(self) -> float:
+        """How far any group's share of events may be off, proven: see `flowstat.analyze.solve`."""
+        return max(g.weight_bound for g in self.groups)
 
     def notes(self) -> tuple[str, ...]:
         """Say of which chain, how many groups there are, and how clear they are."""
@@ -157,9 +173,11 @@ def metastable(chain: Chain, groups: int | None = None, start: Start = None) -> 
     most = min(n, (groups or MOST) + 1)
     found = leading(part, most, "real") if n > 1 and groups != 1 else None
     values = np.concatenate([np.ones(1, complex), found.values if found else np.zeros(0, complex)])
+    known = found is None or len(found.apart) == found.others
     if groups is not None and groups > len(values):
-        raise AnalysisError(f"{len(values)} eigenvalues are not 0: there are no more groups than that, not {groups}")
-    k = groups or _largest_gap(values[: MOST + 1])
+        why = "are not 0: there are" if known else "converge: ask for"
+        raise AnalysisError(f"{len(values)} eigenvalues {why} no more groups than that, not {groups}")
+    k = groups or _largest_gap(values[: MOST + 1], known)
     _whole_pairs(values, k)
     pi = part.left / part.left.sum()
     if found is None or k == 1:
@@ -171,7 +189,7 @@ def metastable(chain: Chain, groups: int | None = None, start: Start = None) -> 
     chi, crispness = memberships(X)
     between = _between(part, pi, chi)
     best = np.argmax(chi, axis=1)
-    described = [_group(chain, part, pi, chi, between, best == g, g) for g in range(k)]
+    described = [_group(chain, part, pi, chi, best, g) for g in range(k)]
     order = sorted(range(k), key=lambda g: (-described[g].weight, described[g].nodes))
     between = between[np.ix_(order, order)]
     coarse = np.linalg.eigvals(between)
@@ -216,13 +234,14 @@ def _long_run(chain: Chain, law: Vector) -> tuple[Part, bool]:
     return part_of(solver, home), True
 
 
-def _largest_gap(values: Complex) -> int:
+def _largest_gap(values: Complex, known: bool) -> int:
     """Return after how many eigenvalues of positive real part the gap is largest; pairs of conjugates are not cut."""
-    reals = np.append(values.real, 0.0 if len(values) <= MOST else values.real[-1])
+    # After all that are known there are zeros.
+    reals = np.append(values.real, [0.0] * (known and len(values) <= MOST))
     falls = reals[:-1] - np.maximum(reals[1:], 0.0)
-    falls[: len(values)][np.cumsum(values.imag) > 0] = -1.0
+    falls[np.cumsum(values.imag)[: len(falls)] > 0] = -1.0
     falls[reals[:-1] <= 0] = -1.0
-    return 1 + int(np.argmax(falls[:MOST]))
+    return 1 + int(np.argmax(falls[:MOST])) if len(falls) else 1
 
 
 def _whole_pairs(values: Complex, k: int) -> None:
@@ -242,14 +261,25 @@ def _between(part: Part, pi: Vector, chi: Vector) -> Vector:
     return np.asarray(between)
 
 
-def _group(chain: Chain, part: Part, pi: Vector, chi: Vector, between: Vector, inside: Index, g: int) -> SlowGroup:
-    weight = float(pi @ chi[:, g])
-    leaves = float(np.delete(between[g], g).sum())
-    there = float(pi[inside].sum())
+def _group(chain: Chain, part: Part, pi: Vector, chi: Vector, best: Index, g: int) -> SlowGroup:
+    """Describe a group by the flow out of it: what leaves is summed up, not taken from 1."""
+    inside = best == g
+    off = part.off.tocoo()
+    out = inside[off.row] & ~inside[off.col]
+    weight, flow = float(pi[inside].sum()), float(pi[off.row[out]] @ off.data[out])
+    leaves = min(flow / weight, 1.0) if weight else 1.0
+    # All entries of the law are right to that, relatively, and so are sums of them. Rounding of the arrows from ends to
+    # starts changes no entry by more than 2 n units of it each (O'Cinneide, Numerische Mathematik 65 (1993)).
+    doubt = 1.01 * (part.left_doubt + (9 * len(pi) + off.nnz + 8) * UNIT)
+    twice = 2 * doubt / (1 - doubt) if doubt < 1 else inf
+    events = 1 / leaves if leaves > 0 else inf
     return SlowGroup(
         tuple(chain.names[i] for i in part.states[inside]),
         weight,
-        float(between[g, g]),
-        1 / leaves if leaves > 0 else float("inf"),
-        float(pi[inside] @ chi[inside, g]) / there if there > 0 else 0.0,
+        1 - leaves,
+        events,
+        float(pi[inside] @ chi[inside, g]) / weight if weight else 0.0,
+        doubt * weight,
+        twice * leaves + UNIT,
+        twice * events if leaves > 0 else 0.0,
     )

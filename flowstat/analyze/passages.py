@@ -96,8 +96,11 @@ def passages(chain: Chain, a: Nodes, b: Nodes, start: Start = None) -> Passages:
     weights.values[A], weights.bound[A] = visited.values[A], visited.bound[A]
     away = sparse.csr_array(chain.P[A].T)
     begin, doubt = (np.where(rest, away @ each[A], 0.0) for each in (visited.values, visited.bound))
-    w, _ = between.visits(begin, 1.01 * (doubt + solver.unit * begin))
-    weights.values[rest], weights.bound[rest] = w.values[rest], w.bound[rest]
+    # What is wrong with the start goes the ways of the start: it is no fault of the solution.
+    w, _ = between.visits(np.stack([begin, 1.01 * (doubt + solver.unit * begin)], axis=1))
+    weights.values[rest] = w.values[rest, 0]
+    off = 1.01 * (w.bound.sum(axis=1) + w.values[:, 1])
+    weights.bound[rest] = np.where(np.isfinite(w.values[:, 0]), off, 0.0)[rest]
     return Passages(chain, A, B, ensemble, visited, weights, forward)
 
 

@@ -64,10 +64,10 @@ class QuantileSearch:
             if self._open() and self._far(window, forward.time + window >= most or self._worked(limit)):
                 break
             check *= 4
-        for q in self._open():
+        for q in self.asked:
             low, high = self.bracket.get(q, (0.0, inf))
             self.low[q] = max(low, self.low.get(q, forward.time + 1.0))
-            self.high[q] = max(high, self.low[q])
+            self.high[q] = max(self.low[q], min(high, self.high.get(q, inf)))
         return {q: (self._value(q), _whole(self.low[q]), _whole(self.high[q])) for q in self.asked}
 
     def _worked(self, limit: int | None) -> bool:
@@ -116,8 +116,6 @@ class QuantileSearch:
         for q in self._open():
             if together + doubt >= q:
                 self.low.setdefault(q, first)
-            if together >= q:
-                self.value.setdefault(q, last)
             if together - doubt >= q:
                 self.high[q] = last
 

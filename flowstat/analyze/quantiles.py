@@ -9,11 +9,10 @@ from typing import ClassVar, NamedTuple
 
 import numpy as np
 
-from flowstat.analyze.aim import Targets, aim_at, chance, weighted
+from flowstat.analyze.aim import Targets, aim_at, arrives, chance, weighted
 from flowstat.analyze.quantile_search import QuantileSearch
 from flowstat.errors import AnalysisError
 from flowstat.estimate.chain import Chain, Start, start_law
-from flowstat.read.words import shown
 from flowstat.results import LINEAGES, Result, Row, number
 
 __all__ = ["Quantile", "Quantiles", "quantiles"]
@@ -57,8 +56,7 @@ class Quantiles(Result):
 
     def notes(self) -> tuple[str, ...]:
         """Say which quantiles are never reached, and which are not known exactly."""
-        goal = ", ".join(map(shown, self.targets))
-        said = [f"A run comes to {goal} with probability {number(self.reached)}."]
+        said = [f"A run {arrives(self.targets)} with probability {number(self.reached)}."]
         if any(q.low == inf for q in self.quantiles):
             said.append("Where more runs are asked for than ever get there, the number of steps is infinite.")
         for q in self.quantiles:

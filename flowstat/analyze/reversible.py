@@ -6,10 +6,9 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
-from scipy import sparse
 
 from flowstat.analyze.elimination import UNIT
-from flowstat.analyze.search import Index
+from flowstat.analyze.search import Index, Vector
 from flowstat.analyze.solve import Solver
 from flowstat.estimate.chain import Chain
 from flowstat.results import Result, Row, number
@@ -101,36 +100,47 @@ def reversible(chain: Chain) -> Reversibility:
     (True, False)
     """
     solver = Solver(chain.P, chain.stop)
-    return Reversibility(tuple(_balance(chain, solver, states) for states in solver.closed))
+    closed = solver.closed
+    if not closed:
+        return Reversibility(())
+    law, bound = np.zeros(solver.n), np.zeros(solver.n)
+    sizes = np.fromiter(map(len, closed), np.int64, len(closed))
+    for states in closed:
+        if len(states) > 1:
+            found = solver.stationary(states)
+            law[states], bound[states] = found.values, found.bound
+    part = np.full(solver.n, -1)
+    part[np.concatenate(closed)] = np.repeat(np.arange(len(closed)), sizes)
+    rows, columns, shares = chain.arrows()
+    moves = (part[rows] >= 0) & (rows != columns)
+    rows, columns, shares = rows[moves], columns[moves], shares[moves]
+    flow = law[rows] * shares
+    off = 1.01 * (bound[rows] + 2 * UNIT * law[rows]) * shares
+    back, back_off = _reverse(rows, columns, flow, off, solver.n)
+    net, wrong = flow - back, off + back_off
+    rounded = wrong + (4 * sizes[part[rows]] + 8) * UNIT * (flow + back)
+    uneven = np.bincount(part[rows[(net > rounded) | (back == 0)]], minlength=len(closed)) > 0
+    # The worst arrow of each class: the last one by class and net flow. One of each pair has a flow of at least 0.
+    order = np.lexsort((net, part[rows]))
+    ends = np.flatnonzero(np.diff(part[rows][order], append=-1))
+    worst = dict(zip(part[rows][order][ends].tolist(), order[ends].tolist(), strict=True))
+    classes = []
+    for k, states in enumerate(closed):
+        names = tuple(chain.names[i] for i in states)
+        if k in worst:
+            at = worst[k]
+            source, target = chain.names[rows[at]], chain.names[columns[at]]
+            classes.append(ClassBalance(names, not uneven[k], float(net[at]), source, target, float(wrong[at])))
+        else:
+            classes.append(ClassBalance(names, True))
+    return Reversibility(tuple(classes))
 
 
-def _balance(chain: Chain, solver: Solver, states: Index) -> ClassBalance:
-    """Return how far a closed class is from detailed balance."""
-    names = tuple(chain.names[i] for i in states)
-    if len(states) == 1:
-        return ClassBalance(names, True)
-    law = solver.stationary(states)
-    block = sparse.coo_array(chain.P[states][:, states])
-    flow = sparse.csr_array((law.values[block.row] * block.data, (block.row, block.col)), shape=block.shape)
-    off = (law.bound[block.row] + 2 * UNIT * law.values[block.row]) * block.data
-    doubt = sparse.csr_array((off, (block.row, block.col)), shape=block.shape)
-    net = sparse.csr_array(flow - flow.T)
-    if not net.nnz:
-        return ClassBalance(names, True, 0.0, names[0], names[1], 1.01 * float(off.max()))
-    # The differences have the pattern of both directions together; so have these sums of positive numbers.
-    total = sparse.csr_array(flow + flow.T)
-    wrong = 1.01 * sparse.csr_array(doubt + doubt.T)
-    one_way = bool(((block.data > 0).sum()) != _paired(flow))
-    rounded = wrong + (4 * len(states) + 8) * UNIT * total
-    beyond = sparse.csr_array(abs(net) - rounded)
-    place = int(np.argmax(net.data))
-    rows = np.repeat(np.arange(len(states)), np.diff(net.indptr))
-    i, j = int(rows[place]), int(net.indices[place])
-    even = not one_way and not (beyond.data > 0).any()
-    return ClassBalance(names, even, float(net.data[place]), names[i], names[j], float(wrong[i, j]))
-
-
-def _paired(flow: sparse.csr_array) -> int:
-    """Return how many arrows have a reverse, or lead to their own node."""
-    pattern = sparse.csr_array((np.ones(flow.nnz), flow.indices, flow.indptr), shape=flow.shape)
-    return int(pattern.multiply(pattern.T).sum())
+def _reverse(rows: Index, columns: Index, flow: Vector, off: Vector, n: int) -> tuple[Vector, Vector]:
+    """Return the flow of the reverse of every arrow, and its bound; 0 where there is none."""
+    place = rows * n + columns
+    order = np.argsort(place)
+    wanted = columns * n + rows
+    at = order[np.minimum(np.searchsorted(place, wanted, sorter=order), len(order) - 1)] if len(order) else order
+    there = place[at] == wanted
+    return np.where(there, flow[at], 0.0), np.where(there, off[at], 0.0)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from math import exp, log
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from scipy import sparse
-from scipy.sparse.linalg import ArpackError, LinearOperator, eigs, eigsh, splu
+from scipy.sparse import csgraph
+from scipy.sparse.linalg import ArpackError, ArpackNoConvergence, LinearOperator, eigs, eigsh, splu
 
 from flowstat.analyze.perron import Part
 from flowstat.analyze.scaled import Scaled
@@ -33,8 +35,14 @@ INVERSIONS = 60
 ROOM = 1e-2
 """How rough a first look at the largest and the least eigenvalue is."""
 
+GROWN = 400
+"""After how many products a vector grows by what is the largest modulus, nearly."""
+
 PATIENCE = 2e9
 """Multiplications after which another way is tried."""
+
+FACTORS = 3e7
+"""How many numbers the factors of a band may have."""
 
 VECTORS = 2e7
 """How many numbers the vectors of a search may have."""
@@ -45,6 +53,8 @@ GOOD, ROUGH = 1e-12, 1e-6
 
 def sought(part: Part, scaled: Scaled, number: int, by: str) -> tuple[Complex, Complex, bool]:
     """Return eigenvalues and vectors by ARPACK, and whether they are only those nearest to 1.
+
+    They are fewer than asked for where only some stand out from the others.
 
     Raises
     ------
@@ -58,15 +68,38 @@ def sought(part: Part, scaled: Scaled, number: int, by: str) -> tuple[Complex, C
     solve: Any = eigsh if scaled.symmetric else eigs
     which = "LM" if by == "modulus" else "LA" if scaled.symmetric else "LR"
     restarts = PATIENCE / (ncv * (scaled.matrix.nnz + n * ncv))
+    sure = 0
     for times, tolerance in ((1, GOOD), (10, ROUGH)):
-        most = min(max(10, int(times * restarts)), RESTARTS)
-        with suppress(ArpackError):
-            values, V = solve(operator, which=which, maxiter=most, tol=tolerance, **more)
-            return np.asarray(values, complex), np.asarray(V, complex), False
-        if _far(operator, which, solve) > 1 - ROOM:
+        more |= {"which": which, "maxiter": min(max(10, int(times * restarts)), RESTARTS), "tol": tolerance}
+        try:
+            return _complex(*solve(operator, **more), False)
+        except ArpackNoConvergence as error:
+            sure = len(error.eigenvalues)
+        if tolerance == GOOD and _narrow(scaled.matrix) and _growth(scaled, more["v0"]) > 1 - ROOM:
             # They lie close together next to 1, in a slow class: from there they are far apart.
             return _near_one(part, scaled, operator, more, by)
+    # Some stand out, and the others do not: those are found.
+    while sure:
+        with suppress(ArpackNoConvergence):
+            return _complex(*solve(operator, **more | {"k": sure}), False)
+        sure -= 1
     raise AnalysisError(NOT_FOUND.format(n))
+
+
+def _complex(values: Any, V: Any, nearest: bool) -> tuple[Complex, Complex, bool]:
+    return np.asarray(values, complex), np.asarray(V, complex), nearest
+
+
+def _narrow(matrix: sparse.csr_array) -> bool:
+    """Whether the factors are not much larger than the matrix: it has a narrow band, or hardly a cycle."""
+    both = sparse.csr_array(matrix + matrix.T)
+    if both.nnz <= 4 * both.shape[0]:
+        return True
+    order = csgraph.reverse_cuthill_mckee(both, symmetric_mode=True)
+    place = np.argsort(order)
+    rows = np.repeat(np.arange(both.shape[0]), np.diff(both.indptr))
+    width = int(np.abs(place[rows] - place[both.indices]).max(initial=0))
+    return both.shape[0] * width <= FACTORS
 
 
 def _near_one(
@@ -74,6 +107,7 @@ def _near_one(
 ) -> tuple[Complex, Complex, bool]:
     """Return eigenvalues and vectors from factors, and whether others of large modulus may be missing."""
     solve: Any = eigsh if scaled.symmetric else eigs
+    more = {key: more[key] for key in ("k", "v0", "ncv")}
     try:
         values, V = solve(operator, sigma=1.0, OPinv=_inverse(part, scaled, 1.0), maxiter=INVERSIONS, tol=0, **more)
     except (ArpackError, RuntimeError):
@@ -87,18 +121,20 @@ def _near_one(
             values, V = np.concatenate([values, least[fresh]]), np.hstack([V, W[:, fresh]])
         except (ArpackError, RuntimeError):
             nearest = True
-    return np.asarray(values, complex), np.asarray(V, complex), nearest
+    return _complex(values, V, nearest)
 
 
-def _far(operator: LinearOperator, which: str, solve: Any) -> float:
-    """Return roughly the modulus, or real part, of the first one."""
-    begin = np.random.default_rng(1).standard_normal(operator.shape[0])
-    found = {"k": 1, "tol": ROOM / 10, "maxiter": INVERSIONS, "v0": begin, "return_eigenvectors": False}
-    try:
-        value = solve(operator, which=which, **found)[0]
-    except ArpackError:
-        return 1.0
-    return float(abs(value)) if which == "LM" else float(value.real)
+def _growth(scaled: Scaled, v: Vector) -> float:
+    """Return roughly the largest modulus: by how much the last of many products grow a vector, each."""
+    logs = []
+    for _ in range(GROWN):
+        v = scaled.deflated(v)
+        size = float(np.linalg.norm(v))
+        if not size:
+            return 0.0
+        logs.append(log(size))
+        v = v / size
+    return exp(sum(logs[GROWN // 2 :]) / (GROWN - GROWN // 2))
 
 
 def _reaches(operator: LinearOperator, value: float) -> bool:

@@ -122,9 +122,11 @@ class Forward:
         first, last = 0, n
         if n > WHOLE:
             some = np.flatnonzero(self.x)
-            first, last = int(some[0]), int(some[-1]) + 1
+            # A run comes back to all of its class.
+            first, last = int(self._begins[some[0]]), int(some[-1]) + 1
             if self.trim:
                 emptied = first + int(np.searchsorted(np.cumsum(self.x[first:last]), EMPTY * self.there))
+                emptied = int(self._begins[emptied])
                 self.dropped += 1.01 * float(self.x[first:emptied].sum())
                 self.x[first:emptied] = 0.0
                 first = emptied
@@ -138,6 +140,13 @@ class Forward:
             _, _, block, leaving = self._stretch
         self._stretch = self.time + STRETCH, part, block, leaving
         return part, block, leaving
+
+    @cached_property
+    def _begins(self) -> Index:
+        """The first state of the class of each state."""
+        label = self.aim.solver.label[self.states]
+        begins: Index = np.searchsorted(label, label)
+        return begins
 
     @cached_property
     def _reach(self) -> Index:

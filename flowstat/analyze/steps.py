@@ -7,14 +7,14 @@ from typing import ClassVar, NamedTuple
 
 import numpy as np
 
-from flowstat.analyze.aim import Aim, Targets, aim_at, chance, weighted
+from flowstat.analyze.aim import Aim, Targets, aim_at, arrives, chance, weighted
 from flowstat.analyze.elimination import UNIT
 from flowstat.analyze.search import Vector
 from flowstat.analyze.solve import Solved
+from flowstat.analyze.state_rows import StateRows
 from flowstat.analyze.stepping import TINY, Forward, stepped_back
 from flowstat.errors import AnalysisError
 from flowstat.estimate.chain import Chain, Start, start_law
-from flowstat.read.words import shown
 from flowstat.results import LINEAGES, Result, Row, number
 
 __all__ = ["StateWithin", "StepChance", "Steps", "Within", "steps", "within"]
@@ -63,11 +63,8 @@ class Steps(Result):
 
     def notes(self) -> tuple[str, ...]:
         """Say what lies beyond the horizon."""
-        goal = ", ".join(map(shown, self.targets))
-        said = (
-            f"A run comes to {goal} within {self.horizon:,} steps with probability {number(self.chances[-1].within)}, "
-            f"later with {number(self.beyond)}, never with {number(self.never)}."
-        )
+        by = f"within {self.horizon:,} steps with probability {number(self.chances[-1].within)}"
+        said = f"A run {arrives(self.targets)} {by}, later with {number(self.beyond)}, never with {number(self.never)}."
         return (said, LINEAGES) if self.fans_out else (said,)
 
 
@@ -148,19 +145,19 @@ class StateWithin(NamedTuple):
 class Within(Result):
     """The chance to get there within so many steps: from every state, and (`start`) from where runs start."""
 
-    title: ClassVar[str] = "Within: whether runs come there in time"
+    title: ClassVar[str] = "Within: whether runs get there in time"
     columns: ClassVar[tuple[str, ...]] = StateWithin._fields
     beside: ClassVar[tuple[str, ...]] = ("probability_bound",)
     targets: tuple[str, ...]
     steps: int
     start: StateWithin
-    states: tuple[StateWithin, ...]
+    states: StateRows[StateWithin]
     fans_out: bool = False
 
     @property
     def error_bound(self) -> float:
         """How far any of the chances may be off, proven."""
-        return max(self.start.probability_bound, *(s.probability_bound for s in self.states))
+        return max(self.start.probability_bound, self.states.largest(1))
 
     def rows(self) -> list[Row]:
         """Return one row a state."""
@@ -168,8 +165,8 @@ class Within(Result):
 
     def notes(self) -> tuple[str, ...]:
         """Say what holds for runs from the start."""
-        goal = ", ".join(map(shown, self.targets))
-        said = f"A run comes to {goal} within {self.steps:,} steps with probability {number(self.start.probability)}."
+        by = f"within {self.steps:,} steps with probability {number(self.start.probability)}"
+        said = f"A run {arrives(self.targets)} {by}."
         return (said, LINEAGES) if self.fans_out else (said,)
 
 
@@ -210,8 +207,7 @@ def within(chain: Chain, targets: Targets | None = None, steps: int = 100, start
     law = start_law(chain, start)
     aim = aim_at(chain, targets)
     solved = _within(aim, steps)
-    columns = (np.minimum(solved.values, 1.0), solved.bound)
-    states = tuple(map(StateWithin, chain.names, *(column.tolist() for column in columns)))
+    states = StateRows(StateWithin, chain.names, np.minimum(solved.values, 1.0), solved.bound)
     probability, bound = weighted(law, solved)
     begin = StateWithin("(start)", chance(probability), bound)
     return Within(aim.names, steps, begin, states, chain.fans_out)
