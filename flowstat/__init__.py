@@ -17,21 +17,31 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from flowstat.analyze.absorption import absorption, visits
     from flowstat.analyze.answers import Answer
+    from flowstat.analyze.before import before
     from flowstat.analyze.classes import classes
+    from flowstat.analyze.committor import committor
     from flowstat.analyze.cycles import cycles
+    from flowstat.analyze.dead import dead_arrows
     from flowstat.analyze.durations import durations, time_law
     from flowstat.analyze.flows import flows
+    from flowstat.analyze.hitting import hitting
     from flowstat.analyze.loops import loops
     from flowstat.analyze.lumping import coarsest, lump
+    from flowstat.analyze.metastable import metastable
     from flowstat.analyze.mixing import mixing
     from flowstat.analyze.passage import first_passage, kemeny
+    from flowstat.analyze.quantiles import quantiles
+    from flowstat.analyze.reactive import reactive_flow
     from flowstat.analyze.restart import restart
     from flowstat.analyze.restriction import restrict
     from flowstat.analyze.reversal import reversal
+    from flowstat.analyze.reversible import reversible
     from flowstat.analyze.sensitivity import sensitivity
     from flowstat.analyze.shares import shares
     from flowstat.analyze.simulation import simulate
+    from flowstat.analyze.spectrum import spectrum
     from flowstat.analyze.stationary import stationary
+    from flowstat.analyze.steps import steps, within
     from flowstat.analyze.timing import timing
     from flowstat.analyze.transforms import condition, pairs, power
     from flowstat.analyze.what_if import what_if
@@ -132,6 +142,19 @@ _HOMES = {
         "chain_from_frame",
         "chain_from_networkx",
     ),
+    "analyze.hitting": ("hitting",),
+    "analyze.before": ("before",),
+    "analyze.steps": (
+        "steps",
+        "within",
+    ),
+    "analyze.quantiles": ("quantiles",),
+    "analyze.dead": ("dead_arrows",),
+    "analyze.reversible": ("reversible",),
+    "analyze.spectrum": ("spectrum",),
+    "analyze.metastable": ("metastable",),
+    "analyze.committor": ("committor",),
+    "analyze.reactive": ("reactive_flow",),
     "show.draw": ("draw",),
     "show.report": ("report",),
     "run.app": ("App",),
@@ -160,15 +183,18 @@ __all__ = [
     "TraceError",
     "Traces",
     "absorption",
+    "before",
     "chain_frame",
     "chain_from_frame",
     "chain_from_networkx",
     "classes",
     "coarsest",
+    "committor",
     "condition",
     "count",
     "count_pairs",
     "cycles",
+    "dead_arrows",
     "discover",
     "draw",
     "durations",
@@ -176,16 +202,20 @@ __all__ = [
     "first_passage",
     "flows",
     "format_graph",
+    "hitting",
     "kemeny",
     "load_behaviours",
     "loops",
     "lump",
+    "metastable",
     "mixing",
     "on",
     "open_writer",
     "pairs",
     "parse_graph",
     "power",
+    "quantiles",
+    "reactive_flow",
     "read_chain",
     "read_counts",
     "read_graph",
@@ -194,16 +224,20 @@ __all__ = [
     "restart",
     "restrict",
     "reversal",
+    "reversible",
     "second_order",
     "sensitivity",
     "shares",
     "simulate",
+    "spectrum",
     "stationary",
+    "steps",
     "summarise",
     "time_law",
     "timing",
     "visits",
     "what_if",
+    "within",
     "write_chain",
     "write_counts",
 ]

@@ -281,6 +281,90 @@ def report(
     click.echo(f"wrote {target}", err=True)
 
 
+@flowstat.command(
+    epilog="Example: flowstat hitting orders.graph ship -t orders.parquet --before declined"
+)
+@_asks
+@click.argument("targets", metavar="[NODE]...", nargs=-1)
+@click.option("--before", "others", metavar="NODE", multiple=True, help="Which is come to first? May be repeated.")
+@click.option("--within", "limit", metavar="STEPS", type=click.IntRange(min=0), help="The chance to be there in time.")
+@click.option(
+    "--quantile",
+    "shares",
+    metavar="SHARE",
+    type=click.FloatRange(0, 1, True, True),
+    multiple=True,
+    help="Within how many steps is this share of runs there? May be repeated.",
+)
+@click.option(
+    "--steps", "horizon", metavar="STEPS", type=click.IntRange(min=0), help="The law of the steps, up to so many."
+)
+@click.option("--from", "states", metavar="NODE", multiple=True, help="Print the rows of these nodes only.")
+@_shows()
+def hitting(
+    graph: str,
+    targets: tuple[str, ...],
+    traces: tuple[str, ...],
+    prior: float,
+    start: str | None,
+    others: tuple[str, ...],
+    limit: int | None,
+    shares: tuple[float, ...],
+    horizon: int | None,
+    states: tuple[str, ...],
+    format: str,
+) -> None:
+    """Say whether runs come to any of some nodes, and after how many steps.
+
+    Without nodes it is the end of a run that --within, --quantile and --steps ask for. What is printed is a table for
+    each of the questions --before, --within, --quantile and --steps, and for none of them chance, mean and variance.
+    """
+    from flowstat.analyze.before import before
+    from flowstat.analyze.hitting import hitting as find_hitting
+    from flowstat.analyze.quantiles import quantiles
+    from flowstat.analyze.steps import steps, within
+
+    asked = others or shares or limit is not None or horizon is not None
+    if not targets and (others or not asked):
+        raise click.UsageError("name the nodes to come to; without, ask for --within, --quantile or --steps of the end")
+    if states and (shares or horizon is not None):
+        raise click.UsageError("--from picks rows of nodes: --quantile and --steps have none, see --start")
+    chain = _chain(graph, traces, prior, start)
+    goal = targets or None
+    results: dict[str, Result] = {}
+    if not asked:
+        results["hitting"] = _rows_of(find_hitting(chain, targets), states)
+    if others:
+        results["before"] = _rows_of(before(chain, targets, others), states)
+    if limit is not None:
+        results["within"] = _rows_of(within(chain, goal, limit), states)
+    if shares:
+        results["quantiles"] = quantiles(chain, goal, shares)
+    if horizon is not None:
+        results["steps"] = steps(chain, goal, horizon)
+    _print(results, format)
+
+
+@flowstat.command("classes", epilog="Example: flowstat classes orders.graph -t orders.parquet --show dead")
+@_asks
+@_shows("classes", "dead", "balance")
+def classes_(graph: str, traces: tuple[str, ...], prior: float, start: str | None, format: str, show: str) -> None:
+    """Show the structure: communicating classes, dead arrows, and whether closed classes are reversible."""
+    from flowstat.analyze.classes import classes
+    from flowstat.analyze.dead import dead_arrows
+    from flowstat.analyze.reversible import reversible
+
+    chain = _chain(graph, traces, prior, start)
+    results: dict[str, Result] = {}
+    if show in ("all", "classes"):
+        results["classes"] = classes(chain)
+    if show in ("all", "dead"):
+        results["dead"] = dead_arrows(chain)
+    if show in ("all", "balance"):
+        results["balance"] = reversible(chain)
+    _print(results, format)
+
+
 @flowstat.command(epilog="Example: flowstat stationary orders.graph -t orders.parquet --restarted --show law")
 @_asks
 @click.option("--restarted", is_flag=True, help="Let each end start a new run: the shares of all events.")
@@ -308,7 +392,7 @@ def stationary(
 ) -> None:
     """Say where runs spend their time in the long run, how soon, and how long it takes from node to node.
 
-    The passage times between all nodes are listed with --show passage only; of a class of more than 500 nodes those from
+    The passage times between all nodes are listed with --show passage only; of a class of over 500 nodes those from
     a --source or to a --target.
     """
     from flowstat.analyze.mixing import mixing
@@ -330,6 +414,53 @@ def stationary(
         results["kemeny"] = kemeny(chain)
     if show == "passage" or source or target:
         results["passage"] = first_passage(chain, source, target)
+    _print(results, format)
+
+
+@flowstat.command(
+    epilog="Examples: flowstat spectrum orders.graph -t orders.parquet --groups 3; "
+    "flowstat spectrum orders.graph --between order ship --show flow"
+)
+@_asks
+@click.option(
+    "--top", type=click.IntRange(min=1), default=10, show_default=True, help="How many eigenvalues, or paths."
+)
+@click.option("--groups", type=click.IntRange(min=0), help="So many slow groups; 0: as many as stand out.")
+@click.option("--between", nargs=2, metavar="FROM TO", help="What is between two nodes: committors and flow.")
+@_shows("eigenvalues", "groups", "committors", "flow")
+def spectrum(
+    graph: str,
+    traces: tuple[str, ...],
+    prior: float,
+    start: str | None,
+    top: int,
+    groups: int | None,
+    between: tuple[str, str] | None,
+    format: str,
+    show: str,
+) -> None:
+    """Say how fast the chain forgets and what it repeats; on demand, where it stays and how it passes.
+
+    --groups finds the groups of nodes in which runs stay for long, --between the ways from one node to another: the
+    chance at each node to come there before going back, and the paths that most passages take.
+    """
+    from flowstat.analyze.committor import committor
+    from flowstat.analyze.metastable import metastable
+    from flowstat.analyze.reactive import reactive_flow
+    from flowstat.analyze.spectrum import spectrum as find_spectrum
+
+    if show in ("committors", "flow") and not between:
+        raise click.UsageError(f"--show {show} needs --between: from which node to which?")
+    chain = _chain(graph, traces, prior, start)
+    results: dict[str, Result] = {}
+    if show in ("all", "eigenvalues"):
+        results["eigenvalues"] = find_spectrum(chain, top)
+    if show == "groups" or (show == "all" and groups is not None):
+        results["groups"] = metastable(chain, groups or None)
+    if between and show in ("all", "committors"):
+        results["committors"] = committor(chain, *between)
+    if between and show in ("all", "flow"):
+        results["flow"] = reactive_flow(chain, *between, top=top)
     _print(results, format)
 
 
@@ -453,27 +584,71 @@ def sensitivity(
     _print({"sensitivity": find_sensitivity(chain, answer, top=top)}, format)
 
 
+@flowstat.command(epilog="Example: flowstat sample orders.graph -t orders.parquet --runs 1000000 --seed 7")
+@_asks
+@click.option("--runs", type=click.IntRange(min=1), default=100_000, show_default=True, help="How many.")
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of all chance.")
+@click.option(
+    "--max-length", type=click.IntRange(min=1), default=100_000, show_default=True, help="Events of a run at most."
+)
+@click.option(
+    "--max-events", type=click.IntRange(min=1), default=1_000_000_000, show_default=True, help="In all, about."
+)
+@_shows()
+def sample(
+    graph: str,
+    traces: tuple[str, ...],
+    prior: float,
+    start: str | None,
+    runs: int,
+    seed: int,
+    max_length: int,
+    max_events: int,
+    format: str,
+) -> None:
+    """Play runs of the chain by chance, and count how they end: a check on `flowstat absorbing`.
+
+    Nothing is recorded (`flowstat simulate` records a trace). Runs that were cut off are told as unfinished.
+    """
+    from flowstat.analyze.simulation import simulate as play
+
+    chain = _chain(graph, traces, prior, start)
+    _print({"outcomes": play(chain, runs, seed, max_length=max_length, max_events=max_events)}, format)
+
+
 TRACE_FORMATS = ("parquet", "jsonl", "otlp", "jaeger", "xes")
+CHAIN_FORMATS = ("drn", "tra")
 
 
 @flowstat.command(
     epilog="Examples: flowstat convert orders.graph -o orders.dot; flowstat convert -t spans.json -o spans.parquet"
 )
 @click.argument("graph", required=False)
-@click.option("-t", "--traces", metavar="TRACE", multiple=True, help="Traces to convert, in place of a graph.")
+@click.option("-t", "--traces", metavar="TRACE", multiple=True, help="Traces to convert, or to estimate a chain from.")
 @click.option("-o", "--output", default="-", metavar="FILE", help="Where to; - prints a graph.")
-@click.option("--to", type=click.Choice(["graph", "dot", *TRACE_FORMATS]), help="By default from the name.")
+@click.option(
+    "--to", type=click.Choice(["graph", "dot", *TRACE_FORMATS, *CHAIN_FORMATS]), help="By default from the name."
+)
+@click.option("--prior", type=click.FloatRange(min=0), default=1.0, show_default=True, help="Of a chain, in events.")
 @click.option("--overwrite", is_flag=True, help="Replace what is there.")
 @_reads
-def convert(graph: str | None, traces: tuple[str, ...], output: str, to: str | None, overwrite: bool) -> None:
-    """Rewrite a graph (native syntax, DOT) or traces in another format.
+def convert(
+    graph: str | None, traces: tuple[str, ...], output: str, to: str | None, prior: float, overwrite: bool
+) -> None:
+    """Rewrite a graph (native syntax, DOT) or traces in another format, or both as a chain for a model checker.
 
     Traces in any format that can be read become canonical Parquet (or JSON Lines), and canonical ones OTLP/JSON,
     Jaeger JSON or XES: --to, or the name: .parquet, .jsonl, .otlp.json, .jaeger.json, .xes, .xes.gz. With --cut, the
-    events that may have been cut off are written as pending.
+    events that may have been cut off are written as pending. A graph, with traces or its @ shares alone, becomes a
+    chain: .drn for Storm, .tra (with .lab beside it) for PRISM. Both are read in place of a graph by every question.
     """
+    if to in CHAIN_FORMATS or (not to and Path(output).suffix.lower().removeprefix(".") in CHAIN_FORMATS):
+        _convert_chain(graph, traces, output, to, overwrite, prior)
+        return
     if (graph is None) == (not traces):
-        raise click.UsageError("give a graph, or traces with -t, and not both")
+        raise click.UsageError("give a graph, or traces with -t, and not both (both make a chain: .drn, .tra)")
+    if click.get_current_context().get_parameter_source("prior") is click.core.ParameterSource.COMMANDLINE:
+        raise click.UsageError("--prior is of a chain: name the output .drn or .tra")
     if graph is not None:
         if to in TRACE_FORMATS:
             raise click.UsageError(f"a graph is written as graph or dot, not {to}")
@@ -504,6 +679,23 @@ def _convert_graph(graph: str, output: str, to: str | None, overwrite: bool) -> 
     if Path(output).exists() and not overwrite:
         raise OutputError(f"{output} is there already: choose another name, or --overwrite")
     _write(output, text)
+
+
+def _convert_chain(
+    graph: str | None, traces: tuple[str, ...], output: str, to: str | None, overwrite: bool, prior: float
+) -> None:
+    from flowstat.estimate.chain_files import write_chain
+
+    if graph is None:
+        raise click.UsageError("a chain is of a graph: name it, or make one with `flowstat graph -t ...`")
+    if output == "-":
+        raise click.UsageError("name the file to write with -o")
+    if to and Path(output).suffix.lower() != f".{to}":
+        raise click.UsageError(f"name the file .{to}: {output} is another format")
+    _keep(output, graph, *traces)
+    write_chain(_chain(graph, traces, prior, None), output, overwrite=overwrite)
+    beside = f" and {Path(output).with_suffix('.lab')}" if output.lower().endswith(".tra") else ""
+    click.echo(f"wrote {output}{beside}", err=True)
 
 
 def _convert_traces(traces: tuple[str, ...], output: str, to: str | None, overwrite: bool) -> None:
@@ -886,6 +1078,8 @@ def _chain(graph: str, traces: tuple[str, ...], prior: float, start: str | None,
     from flowstat.explain.sentences import data_sentences
     from flowstat.read.files import read_graph
 
+    if Path(graph).suffix.lower().removeprefix(".") in CHAIN_FORMATS:
+        return _chain_of_file(graph, traces, start)
     if [graph, *traces].count("-") > 1:
         raise click.UsageError("standard input (-) can be read once only")
     if not traces and any(click.get_current_context().meta.get(READING, {}).values()):
@@ -900,6 +1094,25 @@ def _chain(graph: str, traces: tuple[str, ...], prior: float, start: str | None,
     for sentence in data_sentences(chain):
         click.echo(sentence, err=True)
     return replace(chain, start=start_law(chain, start))
+
+
+def _chain_of_file(graph: str, traces: tuple[str, ...], start: str | None) -> Chain:
+    from dataclasses import replace
+
+    from flowstat.estimate.chain import start_law
+    from flowstat.estimate.chain_files import read_chain
+
+    if traces:
+        raise click.UsageError(f"{graph} is a chain with its chances: traces say nothing more, leave out -t")
+    chain = read_chain(graph)
+    return replace(chain, start=start_law(chain, start))
+
+
+def _rows_of(result: Any, names: tuple[str, ...]) -> Any:
+    """Return a result with the rows of some nodes only, if any are named."""
+    from dataclasses import replace
+
+    return replace(result, states=result.states.only(names)) if names else result
 
 
 def _keep(output: str, *inputs: str | Path) -> None:

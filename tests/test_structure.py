@@ -137,7 +137,7 @@ def test_dead_arrows_without_traces_and_without_graph() -> None:
     assert {(d.source, d.target) for d in dead_arrows(designed, "a").arrows} == {("c", "b"), ("c", "c")}
     assert "No arrow is dead." in str(dead_arrows(designed))
     assert {(d.source, d.target, d.why) for d in dead_arrows(pit(), "b").arrows} == set()
-    assert len(dead_arrows(pit(), "ping").arrows) == 9
+    assert len(dead_arrows(pit(), "ping").arrows) == 10
     with pytest.raises(ChainError, match="no node is called"):
         dead_arrows(pit(), "nobody")
 
@@ -151,7 +151,7 @@ def test_balance_equals_kolmogorovs_criterion(chain: Chain) -> None:
     for c in found.classes:
         inside = graph.subgraph(c.nodes)
 
-        def chance(path: list[str]) -> float:
+        def chance(path: list[str], inside: nx.DiGraph = inside) -> float:
             shares = (inside[i][j]["share"] if inside.has_edge(i, j) else 0.0 for i, j in pairwise(path))
             return float(np.prod(list(shares)))
 

@@ -72,7 +72,7 @@ def sought(part: Part, scaled: Scaled, number: int, by: str) -> tuple[Complex, C
     for times, tolerance in ((1, GOOD), (10, ROUGH)):
         more |= {"which": which, "maxiter": min(max(10, int(times * restarts)), RESTARTS), "tol": tolerance}
         try:
-            return _complex(*solve(operator, **more), False)
+            return _complex(solve(operator, **more))
         except ArpackNoConvergence as error:
             sure = len(error.eigenvalues)
         if tolerance == GOOD and _narrow(scaled.matrix) and _growth(scaled, more["v0"]) > 1 - ROOM:
@@ -81,12 +81,13 @@ def sought(part: Part, scaled: Scaled, number: int, by: str) -> tuple[Complex, C
     # Some stand out, and the others do not: those are found.
     while sure:
         with suppress(ArpackNoConvergence):
-            return _complex(*solve(operator, **more | {"k": sure}), False)
+            return _complex(solve(operator, **more | {"k": sure}))
         sure -= 1
     raise AnalysisError(NOT_FOUND.format(n))
 
 
-def _complex(values: Any, V: Any, nearest: bool) -> tuple[Complex, Complex, bool]:
+def _complex(found: tuple[Any, Any], nearest: bool = False) -> tuple[Complex, Complex, bool]:
+    values, V = found
     return np.asarray(values, complex), np.asarray(V, complex), nearest
 
 
@@ -99,7 +100,7 @@ def _narrow(matrix: sparse.csr_array) -> bool:
     place = np.argsort(order)
     rows = np.repeat(np.arange(both.shape[0]), np.diff(both.indptr))
     width = int(np.abs(place[rows] - place[both.indices]).max(initial=0))
-    return both.shape[0] * width <= FACTORS
+    return bool(both.shape[0] * width <= FACTORS)
 
 
 def _near_one(
@@ -121,7 +122,7 @@ def _near_one(
             values, V = np.concatenate([values, least[fresh]]), np.hstack([V, W[:, fresh]])
         except (ArpackError, RuntimeError):
             nearest = True
-    return _complex(values, V, nearest)
+    return _complex((values, V), nearest)
 
 
 def _growth(scaled: Scaled, v: Vector) -> float:
