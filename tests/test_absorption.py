@@ -78,6 +78,8 @@ def test_a_retry_loop(p: Fraction) -> None:
     seen = visits(chain).nodes
     assert seen[0].visits == pytest.approx(float(1 / (1 - p)))
     assert seen[0].again == pytest.approx(float(p))
+    assert seen[0].variance == pytest.approx(float(p / (1 - p) ** 2), rel=1e-13)
+    assert [v.variance for v in seen[1:]] == pytest.approx([0.75 * 0.25] * 2)
     assert [v.reached for v in seen] == pytest.approx([1, 0.75, 0.25])
 
 
@@ -106,6 +108,7 @@ def test_traps() -> None:
     assert "0.75" in str(found)
     seen = {v.node: v for v in visits(chain).nodes}
     assert (seen["b"].visits, seen["b"].reached, seen["b"].again) == (inf, 0.5, 1.0)
+    assert (seen["b"].variance, seen["far"].variance) == (inf, 0.0)
     assert (seen["far"].visits, seen["far"].reached) == (0.0, 0.0)
     assert absorption(chain, "far").events == 1
     json.dumps([found.to_dict(), visits(chain).to_dict()], allow_nan=False)
@@ -186,6 +189,7 @@ def test_outcomes_and_visits_equal_the_fundamental_matrix(chain: Chain) -> None:
     assert all(0 < o.probability <= 1 for o in found.outcomes)
     for k, name in enumerate(names):
         assert seen[name].visits == pytest.approx(v[name], abs=1e-12)
+        assert seen[name].variance == pytest.approx(v[name] * (2 * N[k, k] - 1 - v[name]), abs=1e-9 * N[k, k] ** 2)
         assert seen[name].reached == pytest.approx(v[name] / N[k, k], abs=1e-12)
         assert seen[name].again == pytest.approx(1 - 1 / N[k, k], abs=1e-12)
     if any(o.kind == "trap" for o in found.outcomes):
@@ -234,6 +238,7 @@ def test_simulated_runs_visit_alike() -> None:
             times = (runs.steps == k).sum(axis=0)
             if v.visits != inf:
                 assert mean_agrees(times, v.visits)
+                assert mean_agrees((times - v.visits) ** 2, v.variance)
                 assert share_agrees((times > 0).sum(), runs.runs, v.reached)
                 again = (times[times > 0] - 1).sum()
                 assert share_agrees(again, times.sum(), v.again)

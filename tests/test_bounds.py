@@ -132,6 +132,8 @@ def test_exact_answers_lie_within_the_bounds(monkeypatch, seed, way):
             if i in keep:
                 k = keep.index(i)
                 check([node.visits], [node.visits_bound], [exact[k]])
+                variance = exact[k] * (2 * diagonal[k] - 1 - exact[k])
+                check([node.variance], [node.variance_bound], [variance])
                 check([node.reached], [node.reached_bound], [exact[k] / diagonal[k]])
                 check([node.again], [node.again_bound], [1 - 1 / diagonal[k]])
     assert solved > (60 if not refused else 15)

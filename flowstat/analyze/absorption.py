@@ -8,6 +8,7 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
+from flowstat.analyze.bounded import exact, minus, quotient, times
 from flowstat.analyze.elimination import UNIT
 from flowstat.analyze.solve import Solved, Solver, Vector, total
 from flowstat.estimate.chain import Chain, Start, start_law
@@ -71,13 +72,15 @@ class Absorption(Result):
 
 @dataclass(frozen=True)
 class NodeVisits:
-    """How runs visit a node: mean number of events there, chance of any, chance of another after one."""
+    """How runs visit a node: mean and variance of the number of events there, chance of any, of another after one."""
 
     node: str
     visits: float
+    variance: float
     reached: float
     again: float
     visits_bound: float = 0.0
+    variance_bound: float = 0.0
     reached_bound: float = 0.0
     again_bound: float = 0.0
 
@@ -90,13 +93,15 @@ class Visits(Result):
     columns: ClassVar[tuple[str, ...]] = (
         "node",
         "visits",
+        "variance",
         "reached",
         "again",
         "visits_bound",
+        "variance_bound",
         "reached_bound",
         "again_bound",
     )
-    beside: ClassVar[tuple[str, ...]] = ("visits_bound", "reached_bound", "again_bound")
+    beside: ClassVar[tuple[str, ...]] = ("visits_bound", "variance_bound", "reached_bound", "again_bound")
     nodes: tuple[NodeVisits, ...]
     fans_out: bool = False
 
@@ -210,20 +215,22 @@ def visits(chain: Chain, start: Start = None) -> Visits:
     Returns
     -------
     Visits
-        For each node: expected number of events, `inf` in a closed class that is reached; the chance
-        that a run comes there at all; the chance that an event there is followed by another there.
+        For each node: mean and variance of the number of events, `inf` in a closed class that is reached (and a
+        variance above 1e308); the chance that a run comes there at all; the chance that an event there is followed by
+        another there.
 
     Notes
     -----
-    `v = alpha N`, chance ever visited `v_i / N_ii`, return chance `1 - 1 / N_ii`. Source: Kemeny and Snell
-    (1960), theorem 3.5.5. Parameters and errors are those of `absorption`.
+    `v = alpha N`, its variance `v_i (2 N_ii - 1 - v_i)`, chance ever visited `v_i / N_ii`, return chance
+    `1 - 1 / N_ii`. Source: Kemeny and Snell (1960), theorems 3.3.3 and 3.5.5. Parameters and errors are those of
+    `absorption`.
 
     Examples
     --------
     >>> retry = Chain.from_matrix([[0.5, 0], [0, 0]], ["try", "idle"], "try", stop=[0.5, 1])
     >>> found = visits(retry).nodes[0]
-    >>> found.node, found.visits, found.reached, found.again
-    ('try', 2.0, 1.0, 0.5)
+    >>> found.node, found.visits, found.variance, found.reached, found.again
+    ('try', 2.0, 2.0, 1.0, 0.5)
     """
     law = start_law(chain, start)
     solver = Solver(chain.P, chain.stop)
@@ -240,6 +247,20 @@ def visits(chain: Chain, start: Start = None) -> Visits:
         reached[states], doubt[states] = min(1.0, float(chance.values)), float(chance.bound)
     doubt += 2 * UNIT * reached
     again = 1 - gaps.values
-    columns = (v, reached, again, visited.bound, doubt, gaps.bound + UNIT * again)
+    variance = _variance(visited, gaps)
+    bounds = (visited.bound, variance.bound, doubt, gaps.bound + UNIT * again)
+    columns = (v, variance.values, reached, again, *bounds)
     found = zip(chain.names, *(column.tolist() for column in columns), strict=True)
     return Visits(tuple(NodeVisits(*row) for row in found), chain.fans_out)
+
+
+def _variance(visited: Solved, gaps: Solved) -> Solved:
+    """Return the variance of the number of visits, from their mean and the chance not to come back."""
+    come = visited.values > 0
+    finite = come & np.isfinite(visited.values)
+    mean = Solved(np.where(finite, visited.values, 0.0), np.where(finite, visited.bound, 0.0))
+    gap = Solved(np.where(finite, gaps.values, 1.0), np.where(finite, gaps.bound, 0.0))
+    with np.errstate(over="ignore"):
+        found = times(mean, minus(minus(quotient(exact(2.0), gap), exact(1.0)), mean))
+    endless = (come & ~finite) | ~np.isfinite(found.values) | ~np.isfinite(found.bound)
+    return Solved(np.where(endless, np.inf, np.maximum(found.values, 0.0)), np.where(endless, 0.0, found.bound))
