@@ -121,7 +121,10 @@ class Way:
         if len(right) > FACTORED:
             return None
         if self._lu is None:
-            self._lu = linalg.splu(sparse.csc_array(sparse.diags_array(self.moving[:, 0]) - self.off))
+            try:
+                self._lu = linalg.splu(sparse.csc_array(sparse.diags_array(self.moving[:, 0]) - self.off))
+            except RuntimeError:
+                return None  # singular, as rounded
         x = self._lu.solve(right)
         x += self._lu.solve(right - (self.moving * x - self.off @ x))
         return np.maximum(x, 0.0) if (right >= 0).all() else x

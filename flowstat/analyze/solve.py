@@ -247,7 +247,7 @@ class Solver:
             unit_of_sums = self.inward if transposed else self.unit
             left = residual(within, self.moving[states][:, None], x, right, unit_of_sums)
             inherited, proven = np.hsplit(solve(np.hstack([wrong, wrong + left])), 2)
-            bound = (1 + 2 * unit) * np.minimum(inherited + unit * size, proven)
+            bound = (1 + 2 * unit) * np.fmin(inherited + unit * size, proven)  # where one overflows, the other
         if not np.isfinite(x).all():
             raise AnalysisError(f"a class of {len(states)} nodes is too close to closed: its visits overflow")
         return x, np.where(np.isfinite(bound), bound, np.inf)
