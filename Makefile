@@ -39,6 +39,8 @@ lint: $(VENV)/.ready
 
 benchmark: $(VENV)/.ready
 	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt --group benchmark
+	@# It declares an old matplotlib, for plots that nobody asks for here.
+	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt --no-deps PyDTMC
 	$(BIN)/python -m tests.benchmarks
 
 # An hour of damaged traces for every reader; what it finds belongs in tests/fuzz/found.

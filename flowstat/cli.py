@@ -281,9 +281,7 @@ def report(
     click.echo(f"wrote {target}", err=True)
 
 
-@flowstat.command(
-    epilog="Example: flowstat hitting orders.graph ship -t orders.parquet --before declined"
-)
+@flowstat.command(epilog="Example: flowstat hitting orders.graph ship -t orders.parquet --before declined")
 @_asks
 @click.argument("targets", metavar="[NODE]...", nargs=-1)
 @click.option("--before", "others", metavar="NODE", multiple=True, help="Which is come to first? May be repeated.")

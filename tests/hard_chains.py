@@ -87,7 +87,7 @@ def birth_death(n: int, up: Fraction, down: Fraction, at: int) -> Fraction:
 
 
 def nested(depth: int, out: Fraction) -> Table:
-    """Loops within loops: forward through all, and each is gone round again but for a chance to come out one further."""
+    """Loops within loops: forward through all, and each is gone round again but for a chance to come out."""
     rows: Table = {f"in{k}": {f"in{k + 1}" if k + 1 < depth else f"out{depth - 1}": ONE} for k in range(depth)}
     for k in range(depth):
         rows[f"out{k}"] = {f"in{k}": 1 - out, (f"out{k - 1}" if k else END): out}
