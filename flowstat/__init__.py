@@ -15,7 +15,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from flowstat.analyze.absorption import absorption, visits
+    from flowstat.analyze.absorption import absorption
     from flowstat.analyze.answers import Answer
     from flowstat.analyze.before import before
     from flowstat.analyze.classes import classes
@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from flowstat.analyze.steps import steps, within
     from flowstat.analyze.timing import timing
     from flowstat.analyze.transforms import condition, pairs, power
+    from flowstat.analyze.visits import visits
     from flowstat.analyze.what_if import what_if
     from flowstat.errors import (
         AnalysisError,
@@ -97,7 +98,8 @@ _HOMES = {
     "estimate.summary": ("summarise",),
     "estimate.chain": ("Chain",),
     "analyze.classes": ("classes",),
-    "analyze.absorption": ("absorption", "visits"),
+    "analyze.absorption": ("absorption",),
+    "analyze.visits": ("visits",),
     "analyze.shares": ("shares",),
     "analyze.loops": ("loops",),
     "analyze.cycles": ("cycles",),

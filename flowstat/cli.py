@@ -203,8 +203,9 @@ def cycles(
 @_shows("outcomes", "visits", "classes")
 def absorbing(graph: str, traces: tuple[str, ...], prior: float, start: str | None, format: str, show: str) -> None:
     """Say where runs end or get stuck, after how many events, and how often they come to each node."""
-    from flowstat.analyze.absorption import absorption, visits
+    from flowstat.analyze.absorption import absorption
     from flowstat.analyze.classes import classes
+    from flowstat.analyze.visits import visits
 
     chain = _chain(graph, traces, prior, start)
     results: dict[str, Result] = {}

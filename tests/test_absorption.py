@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from flowstat.analyze.absorption import Absorption, absorption, visits
+from flowstat.analyze.absorption import Absorption, absorption
+from flowstat.analyze.visits import visits
 from flowstat.errors import AnalysisError, ChainError
 from flowstat.estimate.chain import END, Chain
 from tests.oracles import (

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 from scipy import sparse
 
-from flowstat.analyze import banded, relaxing, solve
-from flowstat.analyze.absorption import absorption, visits
+from flowstat.analyze import banded, factors, relaxing, solve
+from flowstat.analyze.absorption import absorption
 from flowstat.analyze.solve import Solver
+from flowstat.analyze.visits import visits
 from flowstat.estimate.chain import Chain
 
 CHAINS = 2400
@@ -78,6 +79,13 @@ WAYS = {
     "band": {(solve, "DENSE"): 1},
     "relaxed": {(solve, "DENSE"): 1, (banded, "NARROW"): -1},
     "sparse LU": {(solve, "DENSE"): 1, (banded, "NARROW"): -1, (relaxing, "MOST"): 0},
+    "rough LU": {
+        (solve, "DENSE"): 1,
+        (banded, "NARROW"): -1,
+        (relaxing, "MOST"): 0,
+        (factors, "FACTORED"): 0,
+        (factors, "FILL"): 0,
+    },
 }
 
 
@@ -86,7 +94,7 @@ WAYS = {
 def test_exact_answers_lie_within_the_bounds(monkeypatch, seed, way):
     for (module, name), value in WAYS[way].items():
         monkeypatch.setattr(module, name, value)
-    refused = way in ("relaxed", "sparse LU")
+    refused = way in ("relaxed", "sparse LU", "rough LU")
     rng = np.random.default_rng(seed)
     solved = 0
     for _ in range(CHAINS // 24 if not refused else 40):

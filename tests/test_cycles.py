@@ -11,9 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flowstat.analyze import cycles as module
-from flowstat.analyze.absorption import absorption, visits
+from flowstat.analyze.absorption import absorption
 from flowstat.analyze.cycles import Cycle, Cycles, cycles
 from flowstat.analyze.flows import flows
+from flowstat.analyze.visits import visits
 from flowstat.errors import AnalysisError, ChainError
 from flowstat.estimate.chain import END, Chain, estimate
 from flowstat.estimate.counts import Counts

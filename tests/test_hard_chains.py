@@ -5,10 +5,11 @@ from __future__ import annotations
 import pytest
 
 from flowstat.analyze import banded, solve
-from flowstat.analyze.absorption import absorption, visits
+from flowstat.analyze.absorption import absorption
 from flowstat.analyze.classes import classes
 from flowstat.analyze.hitting import hitting
 from flowstat.analyze.stationary import stationary
+from flowstat.analyze.visits import visits
 from flowstat.errors import AnalysisError, ChainError
 from flowstat.estimate.chain import Chain
 from tests.hard_chains import HARD, TWO_TRAPS, Hard, relative

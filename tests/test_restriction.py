@@ -7,8 +7,9 @@ from hypothesis import strategies as st
 from scipy import sparse
 
 from flowstat.analyze import restriction, solve
-from flowstat.analyze.absorption import absorption, visits
+from flowstat.analyze.absorption import absorption
 from flowstat.analyze.restriction import restrict
+from flowstat.analyze.visits import visits
 from flowstat.errors import AnalysisError, ChainError
 from flowstat.estimate.chain import Chain
 from tests.oracles import LETTERS, chains, pit, relabelled, shop

@@ -4,9 +4,9 @@ from dataclasses import replace
 import pytest
 from hypothesis import given, settings
 
-from flowstat.analyze.absorption import visits
 from flowstat.analyze.shares import shares
 from flowstat.analyze.transforms import pairs
+from flowstat.analyze.visits import visits
 from flowstat.errors import ChainError, TraceError
 from flowstat.estimate.chain import estimate
 from flowstat.estimate.counting import count

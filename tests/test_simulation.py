@@ -7,9 +7,10 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from flowstat.analyze import alias as alias_module
-from flowstat.analyze.absorption import absorption, visits
+from flowstat.analyze.absorption import absorption
 from flowstat.analyze.alias import alias
 from flowstat.analyze.simulation import simulate
+from flowstat.analyze.visits import visits
 from flowstat.errors import AnalysisError, ChainError
 from flowstat.estimate.chain import Chain
 from tests.oracles import chain_of, chains, pit, shop

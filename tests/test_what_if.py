@@ -9,10 +9,11 @@ from hypothesis import strategies as st
 
 from flowstat.analyze import solve
 from flowstat.analyze import what_if as module
-from flowstat.analyze.absorption import absorption, visits
+from flowstat.analyze.absorption import absorption
 from flowstat.analyze.changes import changed, read_changes
 from flowstat.analyze.loops import loops
 from flowstat.analyze.sensitivity import sensitivity
+from flowstat.analyze.visits import visits
 from flowstat.analyze.what_if import Difference, WhatIf, what_if
 from flowstat.errors import AnalysisError, ChainError
 from flowstat.estimate.chain import END, Chain, estimate

@@ -1,20 +1,23 @@
-"""Where runs end, after how many events, and how often they visit each node."""
+"""Where runs end, and after how many events."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from math import inf, isinf, sqrt
 from typing import ClassVar, Literal
 
 import numpy as np
 
-from flowstat.analyze.bounded import exact, minus, quotient, times
+from flowstat.analyze.bounded import exact, minus, times
 from flowstat.analyze.elimination import UNIT
-from flowstat.analyze.solve import Solved, Solver, Vector, total
+from flowstat.analyze.solve import Index, Solved, Solver, Vector, total
+from flowstat.analyze.state_rows import StateRows
 from flowstat.estimate.chain import Chain, Start, start_law
 from flowstat.results import LINEAGES, Result, Row, number
 
-__all__ = ["Absorption", "NodeVisits", "Outcome", "Visits", "absorption", "visits"]
+__all__ = ["Absorption", "Outcome", "absorption", "trap_name"]
 
 
 @dataclass(frozen=True)
@@ -40,7 +43,7 @@ class Absorption(Result):
     title: ClassVar[str] = "Outcomes: where a run ends"
     columns: ClassVar[tuple[str, ...]] = ("outcome", "kind", "probability", "error_bound")
     beside: ClassVar[tuple[str, ...]] = ("error_bound",)
-    outcomes: tuple[Outcome, ...]
+    outcomes: Sequence[Outcome]
     events: float
     events_sd: float
     fans_out: bool = False
@@ -68,55 +71,6 @@ class Absorption(Result):
                 f"A lineage has {number(self.events)} events on average (standard deviation {number(self.events_sd)})."
             )
         return (said, LINEAGES) if self.fans_out else (said,)
-
-
-@dataclass(frozen=True)
-class NodeVisits:
-    """How runs visit a node: mean and variance of the number of events there, chance of any, of another after one."""
-
-    node: str
-    visits: float
-    variance: float
-    reached: float
-    again: float
-    visits_bound: float = 0.0
-    variance_bound: float = 0.0
-    reached_bound: float = 0.0
-    again_bound: float = 0.0
-
-
-@dataclass(frozen=True)
-class Visits(Result):
-    """Expected visits, by node in the chain's order."""
-
-    title: ClassVar[str] = "Visits: how often a run comes to each node"
-    columns: ClassVar[tuple[str, ...]] = (
-        "node",
-        "visits",
-        "variance",
-        "reached",
-        "again",
-        "visits_bound",
-        "variance_bound",
-        "reached_bound",
-        "again_bound",
-    )
-    beside: ClassVar[tuple[str, ...]] = ("visits_bound", "variance_bound", "reached_bound", "again_bound")
-    nodes: tuple[NodeVisits, ...]
-    fans_out: bool = False
-
-    def notes(self) -> tuple[str, ...]:
-        """Say what the numbers are about where runs fan out."""
-        return (LINEAGES,) if self.fans_out else ()
-
-    def rows(self) -> list[Row]:
-        """Return one row a node."""
-        return [{column: getattr(v, column) for column in self.columns} for v in self.nodes]
-
-    @property
-    def error_bound(self) -> float:
-        """How far any of the chances may be off, proven: see `flowstat.analyze.solve`."""
-        return max(max(v.reached_bound, v.again_bound) for v in self.nodes)
 
 
 def trap_name(nodes: tuple[str, ...]) -> str:
@@ -167,25 +121,22 @@ def absorption(chain: Chain, start: Start = None) -> Absorption:
     stopping = np.flatnonzero((chain.stop > 0) & (v > 0))
     chances = v[stopping] * chain.stop[stopping]
     bounds = visited.bound[stopping] * chain.stop[stopping] + 2 * UNIT * chances
-    outcomes = [
-        Outcome(chain.names[i], "stop", min(1.0, float(chance)), (chain.names[i],), float(bound))
-        for i, chance, bound in zip(stopping, chances, bounds, strict=True)
-    ]
-    trapped = False
-    for states in solver.closed:
-        chance = total(Solved(inflow[states], entered.bound[states]))
-        if chance.values > 0:
-            trapped = True
-            nodes = tuple(chain.names[i] for i in states)
-            probability = min(1.0, float(chance.values))
-            outcomes.append(Outcome(trap_name(nodes), "trap", probability, nodes, float(chance.bound)))
-    outcomes.sort(key=lambda o: (-o.probability, o.nodes))
-    if trapped:
-        return Absorption(tuple(outcomes), inf, inf, chain.fans_out)
+    # A chance below all numbers is one, too: visits are infinite.
+    traps = [states for states in solver.closed if np.isinf(v[states]).any()]
+    caught = [total(Solved(inflow[states], entered.bound[states])) for states in traps]
+    outcomes = _sorted(
+        chain,
+        stopping,
+        traps,
+        np.minimum(1.0, np.concatenate([chances, [float(each.values) for each in caught]])),
+        np.concatenate([bounds, [float(each.bound) for each in caught]]),
+    )
+    if traps:
+        return Absorption(outcomes, inf, inf, chain.fans_out)
     mean = total(visited)
     left = solver.backward(np.ones(solver.n))
     deviation, off = _deviation(chain, law, visited, left, mean)
-    return Absorption(tuple(outcomes), float(mean.values), deviation, chain.fans_out, float(mean.bound), off)
+    return Absorption(outcomes, float(mean.values), deviation, chain.fans_out, float(mean.bound), off)
 
 
 def _deviation(chain: Chain, law: Vector, visited: Solved, left: Solved, mean: Solved) -> tuple[float, float]:
@@ -201,66 +152,43 @@ def _deviation(chain: Chain, law: Vector, visited: Solved, left: Solved, mean: S
     sizes = np.concatenate([1 + m[columns] + m[rows], 1 + m, m + mean.values])
     off = (np.concatenate([wrong[columns] + wrong[rows], wrong, wrong + mean.bound]) + 3 * UNIT * sizes) / unit
     spread = weights @ changes**2
+    loops = np.concatenate([rows == columns, np.zeros(2 * len(law), bool)])
+    off = np.where(loops, 0.0, off)  # to stay changes the expectation by 1, exactly
     bound = doubt @ changes**2 + (weights + doubt) @ (2 * np.abs(changes) * off + off**2)
+    # ... and its chance is known as well as the row sums to 1.
+    sums = np.bincount(rows, values, len(law)) + chain.stop
+    slack = np.abs(sums - 1) + (np.bincount(rows, minlength=len(law)) + 3) * UNIT
+    bound += (visited.values + visited.bound) @ slack / unit / unit
     bound += (len(weights) + 8) * UNIT * spread
-    deviation, doubted = sqrt(float(spread)), float(bound)
+    found = Solved(np.asarray(spread), np.asarray(1.01 * bound))
+    # The second moment less the square of the mean is better where the deviation is not small beside the mean.
+    each = minus(Solved(2 * m / unit, 2 * wrong / unit), exact(np.full(len(m), 1 / unit)))
+    passed = Solved(visited.values / unit, visited.bound / unit)
+    average = Solved(mean.values / unit, mean.bound / unit)
+    other = minus(total(times(passed, each)), times(average, average))
+    if other.bound < found.bound and other.values > 0:
+        found = other
+    deviation, doubted = sqrt(float(found.values)), float(found.bound)
     # |sqrt a - sqrt b| is no more than the root of |a - b|, nor than |a - b| / sqrt a.
     apart = min(sqrt(doubted), doubted / deviation) if deviation else sqrt(doubted)
     return unit * deviation, 1.01 * unit * (apart + 2 * UNIT * deviation)
 
 
-def visits(chain: Chain, start: Start = None) -> Visits:
-    """Find how often runs visit each node.
+def _sorted(chain: Chain, stopping: Index, traps: list[Index], chances: Vector, bounds: Vector) -> StateRows[Outcome]:
+    """Return outcomes, the most probable first and of equal ones by name: rows only when they are looked at."""
+    nodes = [(chain.names[i],) for i in stopping.tolist()]
+    nodes += [tuple(chain.names[i] for i in states) for states in traps]
+    order = np.argsort(-chances, kind="stable")
+    # Equal chances lie next to each other.
+    ends = [0, *(np.flatnonzero(np.diff(chances[order])) + 1).tolist(), len(order)]
+    places = order.tolist()
+    for begin, end in pairwise(ends):
+        if end - begin > 1:
+            places[begin:end] = sorted(places[begin:end], key=nodes.__getitem__)
+    trapped = np.array(places) >= len(stopping)
+    named = tuple(nodes[k] for k in places)
 
-    Returns
-    -------
-    Visits
-        For each node: mean and variance of the number of events, `inf` in a closed class that is reached (and a
-        variance above 1e308); the chance that a run comes there at all; the chance that an event there is followed by
-        another there.
+    def row(members: tuple[str, ...], trap: bool, chance: float, bound: float) -> Outcome:
+        return Outcome(trap_name(members), "trap" if trap else "stop", chance, members, bound)
 
-    Notes
-    -----
-    `v = alpha N`, its variance `v_i (2 N_ii - 1 - v_i)`, chance ever visited `v_i / N_ii`, return chance
-    `1 - 1 / N_ii`. Source: Kemeny and Snell (1960), theorems 3.3.3 and 3.5.5. Parameters and errors are those of
-    `absorption`.
-
-    Examples
-    --------
-    >>> retry = Chain.from_matrix([[0.5, 0], [0, 0]], ["try", "idle"], "try", stop=[0.5, 1])
-    >>> found = visits(retry).nodes[0]
-    >>> found.node, found.visits, found.variance, found.reached, found.again
-    ('try', 2.0, 2.0, 1.0, 0.5)
-    """
-    law = start_law(chain, start)
-    solver = Solver(chain.P, chain.stop)
-    visited, entered = solver.visits(law)
-    v = visited.values
-    gaps = solver.return_gaps()
-    reached, doubt = np.zeros(solver.n), np.zeros(solver.n)
-    finite = np.isfinite(v)
-    reached[finite] = np.minimum(v[finite] * gaps.values[finite], 1.0)
-    doubt[finite] = visited.bound[finite] * (gaps.values + gaps.bound)[finite] + v[finite] * gaps.bound[finite]
-    for states in solver.closed:
-        # Whoever enters an irreducible closed class comes to each of its states.
-        chance = total(Solved(entered.values[states], entered.bound[states]))
-        reached[states], doubt[states] = min(1.0, float(chance.values)), float(chance.bound)
-    doubt += 2 * UNIT * reached
-    again = 1 - gaps.values
-    variance = _variance(visited, gaps)
-    bounds = (visited.bound, variance.bound, doubt, gaps.bound + UNIT * again)
-    columns = (v, variance.values, reached, again, *bounds)
-    found = zip(chain.names, *(column.tolist() for column in columns), strict=True)
-    return Visits(tuple(NodeVisits(*row) for row in found), chain.fans_out)
-
-
-def _variance(visited: Solved, gaps: Solved) -> Solved:
-    """Return the variance of the number of visits, from their mean and the chance not to come back."""
-    come = visited.values > 0
-    finite = come & np.isfinite(visited.values)
-    mean = Solved(np.where(finite, visited.values, 0.0), np.where(finite, visited.bound, 0.0))
-    gap = Solved(np.where(finite, gaps.values, 1.0), np.where(finite, gaps.bound, 0.0))
-    with np.errstate(over="ignore"):
-        found = times(mean, minus(minus(quotient(exact(2.0), gap), exact(1.0)), mean))
-    endless = (come & ~finite) | ~np.isfinite(found.values) | ~np.isfinite(found.bound)
-    return Solved(np.where(endless, np.inf, np.maximum(found.values, 0.0)), np.where(endless, 0.0, found.bound))
+    return StateRows(row, named, trapped, chances[places], bounds[places])

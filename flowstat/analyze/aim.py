@@ -100,6 +100,8 @@ def node_mask(chain: Chain, targets: Targets) -> Mask:
     AnalysisError
         If no node is named, or one that the chain does not have.
     """
+    if not isinstance(targets, Iterable):
+        raise AnalysisError(f"targets are nodes, by their names, not {shown(repr(targets))}")
     names = (targets,) if isinstance(targets, str) else tuple(targets)
     if not names:
         raise AnalysisError("name at least one node to come to")

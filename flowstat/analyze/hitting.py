@@ -9,10 +9,10 @@ from typing import ClassVar, NamedTuple
 import numpy as np
 
 from flowstat.analyze.aim import Aim, Targets, aim_at, chance, weighted
-from flowstat.analyze.bounded import quotient
+from flowstat.analyze.bounded import quotient, times
 from flowstat.analyze.elimination import UNIT
 from flowstat.analyze.search import Mask, Vector, backwards, reachable
-from flowstat.analyze.solve import Solved
+from flowstat.analyze.solve import LEAST, TOLERANCE, Solved
 from flowstat.analyze.state_rows import StateRows
 from flowstat.errors import AnalysisError
 from flowstat.estimate.chain import Chain, Start, start_law
@@ -165,7 +165,8 @@ def _variances(aim: Aim, hit: Solved, mean: Solved, product: Solved) -> tuple[So
         return nothing, nothing
     changes, moment = (Solved(found.values[:, k], found.bound[:, k]) for k in range(2))
     w, doubt = product.values / unit, product.bound / unit
-    square = quotient(Solved(w * w, 1.01 * doubt * (2 * w + doubt) + UNIT * w * w), hit)
+    # w^2 / h, without a square that might be below all numbers.
+    square = times(Solved(w, doubt), Solved(mean.values / unit, mean.bound / unit))
     apart = moment.values - square.values
     off = 1.01 * (moment.bound + square.bound + UNIT * np.abs(apart))
     # What each step changes is good where the variance is small, the second moment where it is not.
@@ -181,6 +182,8 @@ def _variances(aim: Aim, hit: Solved, mean: Solved, product: Solved) -> tuple[So
             each.values[:] = each.values * unit * unit
             each.bound[:] = 1.01 * each.bound * unit * unit
             each.bound[~np.isfinite(each.values)] = np.inf
+        # One that is not known at all is not told.
+        variance.bound[variance.bound > TOLERANCE * (variance.values + mean.values**2 + 1)] = np.inf
     still = aim.inside | ~aim.able
     variance.values[still] = variance.bound[still] = 0.0
     return variance, scaled
@@ -192,6 +195,7 @@ def _squares(aim: Aim, hit: Solved, mean: Solved, product: Solved, unit: float) 
     All of it is times the chance to get there.
     """
     P, n = aim.arrows, len(hit.values)
+    onward = aim.able & ~aim.inside
     m, wrong = mean.values / unit, np.where(np.isfinite(mean.bound), mean.bound, 0.0) / unit
     rows = np.repeat(np.arange(n), np.diff(P.indptr))
     change: Vector = np.abs(1 / unit + (m[P.indices] - m[rows]))
@@ -204,7 +208,7 @@ def _squares(aim: Aim, hit: Solved, mean: Solved, product: Solved, unit: float) 
     # Staying is as likely as what leaves leaves it: the stored share may be off from that.
     slack = np.abs(np.asarray(P.sum(axis=1)).ravel() + aim.solver.leaving - 1) + aim.solver.unit
     error += np.where(P.diagonal() > 0, slack * hit.values / unit / unit, 0.0) + aim.solver.unit * spread
-    onward = aim.able & ~aim.inside
+    error[onward] += LEAST  # squares may be below all numbers
     gain = np.where(onward, 2 * product.values - hit.values, 0.0) / unit / unit
     lost = 2 * product.bound + hit.bound + 4 * UNIT * product.values
     second = np.where(onward, lost, 0.0) / unit / unit

@@ -1,31 +1,29 @@
 """One large class, solved by the first way that gets there, and its bound proven.
 
-A narrow band is eliminated (`flowstat.analyze.banded`). Else the class is relaxed (`flowstat.analyze.relaxing`), or,
-if it mixes too slowly for that and is not too large, given to sparse LU; of their answers x the residual r proves a
-bound: with M = I - Q of the class and any v such that `M v` is positive, `|x - exact| <= v max(|r| / M v)`, since the
-inverse of the M-matrix M has no negative entry (Berman and Plemmons, Nonnegative Matrices in the Mathematical
-Sciences (1994), chapter 6).
+A narrow band is eliminated (`flowstat.analyze.banded`). Else the class is relaxed (`flowstat.analyze.relaxing`), or, if
+it mixes too slowly for that, factored (`flowstat.analyze.factors`); of their answers x the residual r proves a bound:
+with M = I - Q of the class and any v such that `M v` is positive, `|x - exact| <= v max(|r| / M v)`, since the inverse
+of the M-matrix M has no negative entry (Berman and Plemmons, Nonnegative Matrices in the Mathematical Sciences (1994),
+chapter 6).
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
 from scipy import sparse
-from scipy.sparse import linalg
 
 from flowstat.analyze.banded import narrow_order, solve_band
+from flowstat.analyze.factors import factored
 from flowstat.analyze.relaxing import relax
 
 __all__ = ["LargeClass", "residual"]
 
 Vector = npt.NDArray[np.float64]
 Index = npt.NDArray[np.int64]
-
-FACTORED = 30_000
-"""Up to how many states a class goes to sparse LU, whose factors may fill up."""
 
 
 def residual(off: sparse.csr_array, moving: Vector, x: Vector, right: Vector, unit: float) -> Vector:
@@ -101,8 +99,9 @@ class Way:
         self.unit = large.inward if transposed else large.unit
         n = len(self.moving)
         ones = np.ones((n, 1))
-        self._lu: linalg.SuperLU | None = None
+        self._factors: Callable[[Vector], Vector] | None = None
         self._relaxes = True
+        self._hopeless = False
         self._weights = np.ones(n)
         if not transposed:
             visits = relax(sparse.csr_array(off.T), self.moving[:, 0], ones, self._weights, 1e-4)
@@ -110,33 +109,38 @@ class Way:
             if visits is not None:
                 self._weights = visits[:, 0] / visits.max()
         self._v = self.answer(ones)
+        self._least = self._proof()
 
     def answer(self, right: Vector) -> Vector | None:
-        """Return an answer of which nothing is claimed, (n, q)."""
+        """Return an answer of which nothing is claimed, (n, q); None if nothing would be proven of it."""
+        if self._hopeless:
+            return None
         if self._relaxes:
             x = relax(self.off, self.moving[:, 0], right, self._weights, 2 * self.unit)
             if x is not None:
                 return x
             self._relaxes = False
-        if len(right) > FACTORED:
-            return None
-        if self._lu is None:
-            try:
-                self._lu = linalg.splu(sparse.csc_array(sparse.diags_array(self.moving[:, 0]) - self.off))
-            except RuntimeError:
-                return None  # singular, as rounded
-        x = self._lu.solve(right)
-        x += self._lu.solve(right - (self.moving * x - self.off @ x))
+        if self._factors is None:
+            self._factors = factored(sparse.csr_array(sparse.diags_array(self.moving[:, 0]) - self.off))
+            if self._factors is None:
+                return None
+        x = self._factors(right)
         return np.maximum(x, 0.0) if (right >= 0).all() else x
+
+    def _proof(self) -> Vector | None:
+        """Return `M v` at least, for a v such that it is positive; None if there is no such v."""
+        if self._v is not None and (self._v > 0).all():
+            inside = self.off @ self._v
+            least: Vector = self.moving * self._v - inside - self.unit * (self.moving * self._v + inside)
+            if (least > 0).all():
+                return least
+        self._hopeless = True
+        return None
 
     def bound(self, x: Vector, right: Vector, wrong: Vector) -> Vector | None:
         """Return how far each entry of an answer may be off; None if that can't be proven."""
-        if self._v is None or not (self._v > 0).all():
-            return None
-        inside = self.off @ self._v
-        least = self.moving * self._v - inside - self.unit * (self.moving * self._v + inside)
-        if not (least > 0).all():
+        if self._v is None or self._least is None:
             return None
         off = wrong + residual(self.off, self.moving, x, right, self.unit)
-        bound: Vector = 1.01 * self._v * (off / least).max(axis=0)
+        bound: Vector = 1.01 * self._v * (off / self._least).max(axis=0)
         return bound

@@ -144,7 +144,7 @@ class Stationary(Result):
             )
         elif self.ended:
             yield f"A run ends with probability {number(self.ended)}; the limits sum to what is left."
-        lost = [c.name for c in self.classes if not c.probability]
+        lost = [c.name for c in self.classes if not c.probability + c.probability_bound]
         if lost:
             yield f"No run from the start comes to {', '.join(lost[:5])}{', ...' * (len(lost) > 5)}."
         for part in [c for c in self.classes if c.period > 1][:5]:

@@ -11,8 +11,10 @@ import numpy as np
 
 from flowstat.analyze.aim import Targets, aim_at, arrives, chance, weighted
 from flowstat.analyze.quantile_search import QuantileSearch
+from flowstat.analyze.steps import whole
 from flowstat.errors import AnalysisError
 from flowstat.estimate.chain import Chain, Start, start_law
+from flowstat.read.words import shown
 from flowstat.results import LINEAGES, Result, Row, number
 
 __all__ = ["Quantile", "Quantiles", "quantiles"]
@@ -117,12 +119,17 @@ def quantiles(
     >>> round(found.steps * 2**-50, 9)  # log 2
     0.693147181
     """
-    asked = tuple(np.atleast_1d(np.asarray(chances, np.float64)).tolist())
+    try:
+        asked = tuple(np.atleast_1d(np.asarray(chances, np.float64)).tolist())
+    except (TypeError, ValueError):
+        raise AnalysisError(f"shares of the runs are numbers, not {shown(repr(chances))}") from None
     for q in asked:
         if not 0 < q < 1:
             raise AnalysisError(f"a share of the runs is above 0 and below 1, not {q:g}")
-    if limit is not None and (limit < 1 or limit != int(limit)):
-        raise AnalysisError(f"a limit is a whole number of at least 1, not {limit}")
+    if limit is not None:
+        limit = whole(limit)
+        if not limit:
+            raise AnalysisError("a limit is a whole number of at least 1, not 0")
     law = start_law(chain, start)
     aim = aim_at(chain, targets)
     hit, _ = aim.chances

@@ -8,7 +8,7 @@ from typing import ClassVar
 import numpy as np
 
 from flowstat.analyze.elimination import UNIT
-from flowstat.analyze.search import Index, Vector
+from flowstat.analyze.search import Index, Mask, Vector
 from flowstat.analyze.solve import Solver
 from flowstat.estimate.chain import Chain
 from flowstat.results import Result, Row, number
@@ -116,10 +116,10 @@ def reversible(chain: Chain) -> Reversibility:
     rows, columns, shares = rows[moves], columns[moves], shares[moves]
     flow = law[rows] * shares
     off = 1.01 * (bound[rows] + 2 * UNIT * law[rows]) * shares
-    back, back_off = _reverse(rows, columns, flow, off, solver.n)
+    back, back_off, there = _reverse(rows, columns, flow, off, solver.n)
     net, wrong = flow - back, off + back_off
     rounded = wrong + (4 * sizes[part[rows]] + 8) * UNIT * (flow + back)
-    uneven = np.bincount(part[rows[(net > rounded) | (back == 0)]], minlength=len(closed)) > 0
+    uneven = np.bincount(part[rows[(net > rounded) | ~there]], minlength=len(closed)) > 0
     # The worst arrow of each class: the last one by class and net flow. One of each pair has a flow of at least 0.
     order = np.lexsort((net, part[rows]))
     ends = np.flatnonzero(np.diff(part[rows][order], append=-1))
@@ -136,11 +136,11 @@ def reversible(chain: Chain) -> Reversibility:
     return Reversibility(tuple(classes))
 
 
-def _reverse(rows: Index, columns: Index, flow: Vector, off: Vector, n: int) -> tuple[Vector, Vector]:
-    """Return the flow of the reverse of every arrow, and its bound; 0 where there is none."""
+def _reverse(rows: Index, columns: Index, flow: Vector, off: Vector, n: int) -> tuple[Vector, Vector, Mask]:
+    """Return the flow of the reverse of every arrow, its bound, and whether there is one."""
     place = rows * n + columns
     order = np.argsort(place)
     wanted = columns * n + rows
     at = order[np.minimum(np.searchsorted(place, wanted, sorter=order), len(order) - 1)] if len(order) else order
     there = place[at] == wanted
-    return np.where(there, flow[at], 0.0), np.where(there, off[at], 0.0)
+    return np.where(there, flow[at], 0.0), np.where(there, off[at], 0.0), there

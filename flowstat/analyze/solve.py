@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import pairwise
 from typing import Any
 
@@ -28,6 +29,7 @@ from flowstat.analyze.compiled import kernels
 from flowstat.analyze.elimination import UNIT, Eliminated, divisor, eliminate, rounding
 from flowstat.analyze.large import LargeClass, residual
 from flowstat.analyze.law import TINY, eliminated_law
+from flowstat.analyze.search import cut, reachable
 from flowstat.analyze.solved import Solved, total
 from flowstat.analyze.strong import Classes, strong_classes
 from flowstat.errors import AnalysisError
@@ -48,6 +50,12 @@ SMALL = 200
 
 SLICE = 64
 """How many columns of an inverse are solved for at once in a large class."""
+
+FAINT = 1e-290
+"""Below this, numbers may be made of ones that are not held to full precision."""
+
+LEAST = 1e-312
+"""More than what is lost of those, at each state: half of 5e-324 an operation."""
 
 TOLERANCE = 1e-6
 """What the bound of an answer may be, relative to its largest entry in the class; else there is an error."""
@@ -100,6 +108,16 @@ class Solver:
         self._factors: dict[int, tuple[Eliminated, sparse.csr_array]] = {}
         self._classes_apart: dict[int, LargeClass] = {}
 
+    @cached_property
+    def inner(self) -> sparse.csr_array:
+        """The arrows that don't begin in a closed class."""
+        ends = [c.states for c in self.classes if c.closed]
+        if not ends:
+            return self.P
+        inside = np.zeros(self.n, bool)
+        inside[np.concatenate(ends)] = True
+        return cut(self.P, inside)
+
     @property
     def closed(self) -> list[Index]:
         """The classes that nothing leaves."""
@@ -126,8 +144,32 @@ class Solver:
         AnalysisError
             If a class is too large and too close to closed to be solved within the tolerance.
         """
-        inflow = np.array(start, np.float64).reshape(self.n, -1)
-        into = np.array(np.broadcast_to(start_bound, start.shape), np.float64).reshape(inflow.shape)
+        begin = np.asarray(start, np.float64).reshape(self.n, -1)
+        v, bound, inflow, into = self._visited(begin, start_bound)
+        for k in np.flatnonzero(self._faint(v, sparse.csr_array(self.P.T))):
+            # What fell below the least number on its way may yet be visited long.
+            reached = reachable(self.P, begin[:, k] > 0)
+            finite = reached & np.isfinite(v[:, k])
+            lost = LEAST * max(1.0, float(v[finite, k].max(initial=0.0)))
+            more = self._visited(np.where(reached, lost, 0.0)[:, None], 0.0)
+            v[reached & ~finite, k] = np.inf
+            for off, (values, doubt) in ((bound, more[:2]), (into, more[2:])):
+                off[:, k] += np.where(np.isfinite(values), values + doubt, 0.0)[:, 0]
+            v[:, k] = np.where(np.isinf(more[0][:, 0]), np.inf, v[:, k])
+        shape = start.shape
+        return (
+            Solved(v.reshape(shape), bound.reshape(shape)),
+            Solved(inflow.reshape(shape), into.reshape(shape)),
+        )
+
+    def _visited(self, start: Vector, start_bound: Vector | float) -> tuple[Vector, Vector, Vector, Vector]:
+        """Return visits and inflow with their bounds, but for numbers below 1e-308; all are (n, m)."""
+        inflow = start.copy()
+        into = np.array(
+            np.broadcast_to(
+                np.reshape(start_bound, (-1, 1)) if np.ndim(start_bound) == 1 else start_bound, inflow.shape
+            )
+        )
         v, bound = np.zeros(inflow.shape), np.zeros(inflow.shape)
         for first, last, fast in self._stretches():
             if fast:
@@ -135,11 +177,21 @@ class Solver:
                 continue
             for c in range(first, last):
                 self._visit(c, inflow, into, v, bound)
-        shape = start.shape
-        return (
-            Solved(v.reshape(shape), bound.reshape(shape)),
-            Solved(inflow.reshape(shape), into.reshape(shape)),
-        )
+        return v, bound, inflow, into
+
+    def _faint(self, x: Vector, leading: sparse.csr_array) -> npt.NDArray[np.bool_]:
+        """Return in which columns numbers are below 1e-308, or nearly: (m,).
+
+        There, 0 is next to something else along an arrow: `leading` has those that lead to it.
+        """
+        found = np.zeros(x.shape[1], bool)
+        for k in range(x.shape[1]):
+            size = np.abs(x[:, k])
+            empty = size == 0
+            found[k] = size.min(where=~empty, initial=1.0) < FAINT
+            if not found[k] and empty.any() and not empty.all():
+                found[k] = bool((leading @ (~empty).astype(np.float64))[empty].any())
+        return found
 
     def _visit(self, c: int, inflow: Vector, into: Vector, v: Vector, bound: Vector) -> None:
         states = self.classes[c].states
@@ -177,6 +229,16 @@ class Solver:
         """
         gains = np.asarray(gain, np.float64).reshape(self.n, -1)
         doubt = np.ascontiguousarray(np.broadcast_to(gain_bound, gain.shape), np.float64).reshape(gains.shape)
+        x, bound = self._collected(gains, doubt, closed)
+        faint = self._faint(x, self.inner)
+        if faint.any():
+            # What fell below the least number, at each state and each time that it is visited.
+            events, more = self._collected(np.ones((self.n, 1)), np.zeros((self.n, 1)), 0.0)
+            bound += np.where(faint, LEAST * np.maximum(1.0, np.abs(x).max(axis=0)), 0.0) * (events + more)
+        return Solved(x.reshape(gain.shape), bound.reshape(gain.shape))
+
+    def _collected(self, gains: Vector, doubt: Vector, closed: float) -> tuple[Vector, Vector]:
+        """Return the expected gains and their bounds, but for numbers below 1e-308; all are (n, m)."""
         x, bound = np.zeros(gains.shape), np.zeros(gains.shape)
         for first, last, fast in reversed(self._stretches()):
             if fast:
@@ -184,7 +246,7 @@ class Solver:
                 continue
             for c in range(last - 1, first - 1, -1):
                 self._collect(c, gains, doubt, closed, x, bound)
-        return Solved(x.reshape(gain.shape), bound.reshape(gain.shape))
+        return x, bound
 
     def _collect(self, c: int, gain: Vector, doubt: Vector, closed: float, x: Vector, bound: Vector) -> None:
         states = self.classes[c].states
@@ -307,8 +369,12 @@ class Solver:
         law = law / total
         return Solved(law, 1.01 * ((bound + law * bound.sum()) / total + 30 * UNIT * law))
 
-    def return_gaps(self) -> Solved:
-        """Return for every state the chance never to come back to it: `1 / N_ii`; 0 in closed classes."""
+    def return_gaps(self, asked: npt.NDArray[np.bool_] | None = None) -> Solved:
+        """Return for every state the chance never to come back to it: `1 / N_ii`; 0 in closed classes.
+
+        Of classes of more than `SMALL` states only for those that are asked for, if any are, each by a solution; of the
+        others it is what leaves the state with a step.
+        """
         gaps = self.moving.copy()
         bound = self.unit * gaps
         for states in self.closed:
@@ -323,12 +389,13 @@ class Solver:
             states = self.classes[c].states
             if not self.classes[c].closed and len(states) > 1:
                 width = DENSE if len(states) <= DENSE else SLICE
-                for begin in range(0, len(states), width):
-                    some = np.arange(begin, min(begin + width, len(states)))
+                wanted = np.arange(len(states)) if asked is None else np.flatnonzero(asked[states])
+                for begin in range(0, len(wanted), width):
+                    some = wanted[begin : begin + width]
                     unit = np.zeros((len(states), len(some)))
-                    unit[some, some - begin] = 1.0
+                    unit[some, np.arange(len(some))] = 1.0
                     x, off = self._solve(c, unit, np.zeros_like(unit), transposed=False)
-                    visits, doubt = x[some, some - begin], off[some, some - begin]
+                    visits, doubt = x[some, np.arange(len(some))], off[some, np.arange(len(some))]
                     gaps[states[some]] = 1.0 / visits
                     bound[states[some]] = 1.01 * (doubt / visits / np.maximum(visits - doubt, 0.5) + UNIT / visits)
         return Solved(gaps, bound)

@@ -53,6 +53,16 @@ class StateRows(Sequence[R], Generic[R]):
     def __iter__(self) -> Iterator[R]:
         return map(self._row, self._names, *(column.tolist() for column in self.columns))
 
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, StateRows):
+            return NotImplemented
+        if self._names != other._names or len(self.columns) != len(other.columns):
+            return False
+        return all(map(np.array_equal, self.columns, other.columns))
+
+    def __hash__(self) -> int:
+        return hash(self._names)
+
     def __repr__(self) -> str:
         return f"<{len(self):,} states>"
 

@@ -10,14 +10,15 @@ import numpy as np
 from flowstat.analyze.aim import Aim, Targets, aim_at, arrives, chance, weighted
 from flowstat.analyze.elimination import UNIT
 from flowstat.analyze.search import Vector
-from flowstat.analyze.solve import Solved
+from flowstat.analyze.solve import TOLERANCE, Solved
 from flowstat.analyze.state_rows import StateRows
 from flowstat.analyze.stepping import TINY, Forward, stepped_back
 from flowstat.errors import AnalysisError
 from flowstat.estimate.chain import Chain, Start, start_law
+from flowstat.read.words import shown
 from flowstat.results import LINEAGES, Result, Row, number
 
-__all__ = ["StateWithin", "StepChance", "Steps", "Within", "steps", "within"]
+__all__ = ["StateWithin", "StepChance", "Steps", "Within", "steps", "whole", "within"]
 
 
 class StepChance(NamedTuple):
@@ -109,7 +110,7 @@ def steps(chain: Chain, targets: Targets | None = None, horizon: int = 100, star
     >>> [c.probability for c in found.chances], found.beyond, found.never
     ([0.0, 0.5, 0.25, 0.125], 0.125, 0.0)
     """
-    _check(horizon)
+    horizon = whole(horizon)
     law = start_law(chain, start)
     aim = aim_at(chain, targets)
     forward = Forward(aim, law)
@@ -189,7 +190,8 @@ def within(chain: Chain, targets: Targets | None = None, steps: int = 100, start
     ChainError
         If the start is no law over the nodes.
     AnalysisError
-        If the number of steps is negative, no target is named, or one is no node.
+        If the number of steps is negative, or so large that rounding adds up to more than 1e-6, or if no target is
+        named, or one is no node.
 
     Notes
     -----
@@ -203,7 +205,7 @@ def within(chain: Chain, targets: Targets | None = None, steps: int = 100, start
     >>> within(flip, "heads", 3).start.probability
     0.875
     """
-    _check(steps)
+    steps = whole(steps)
     law = start_law(chain, start)
     aim = aim_at(chain, targets)
     solved = _within(aim, steps)
@@ -221,10 +223,23 @@ def _within(aim: Aim, steps: int) -> Solved:
     way = np.flatnonzero(near & ~aim.inside)
     if len(way):
         values[way], relative = stepped_back(aim, way, steps)
+        if relative > TOLERANCE:
+            raise AnalysisError(
+                f"{steps:,} steps are too many for the chance to be known to {TOLERANCE:g}: ask for fewer, for "
+                "quantiles, or for the chance ever to get there"
+            )
         bound[way] = relative * values[way] + TINY
     return Solved(values, bound)
 
 
-def _check(steps: int) -> None:
-    if steps < 0 or steps != int(steps):
-        raise AnalysisError(f"a number of steps is a whole number of at least 0, not {steps}")
+def whole(steps: float) -> int:
+    """Return a number of steps as a whole number.
+
+    Raises
+    ------
+    AnalysisError
+        If it is none, or negative.
+    """
+    if isinstance(steps, (int, float, np.integer, np.floating)) and steps >= 0 and float(steps).is_integer():
+        return int(steps)
+    raise AnalysisError(f"a number of steps is a whole number of at least 0, not {shown(repr(steps))}")

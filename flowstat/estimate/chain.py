@@ -186,6 +186,8 @@ def start_law(chain: Chain, start: Start) -> Vector:
     if start is None:
         return chain.start
     weights: Mapping[str, float] = {start: 1.0} if isinstance(start, str) else start
+    if not isinstance(weights, Mapping):
+        raise ChainError(f"a start is a node, or a weight for each of some nodes, not {shown(repr(start))}")
     law = np.zeros(len(chain.names))
     for name, weight in weights.items():
         if name not in chain.index:

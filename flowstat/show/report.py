@@ -8,11 +8,12 @@ from pathlib import Path
 import jinja2
 
 import flowstat
-from flowstat.analyze.absorption import absorption, visits
+from flowstat.analyze.absorption import absorption
 from flowstat.analyze.cycles import cycles
 from flowstat.analyze.flows import flows
 from flowstat.analyze.loops import loops
 from flowstat.analyze.shares import shares
+from flowstat.analyze.visits import visits
 from flowstat.errors import OutputError
 from flowstat.estimate.chain import Chain, Start, start_law
 from flowstat.explain.sentences import (

@@ -4,59 +4,24 @@ Each contender runs in a process of its own on the same made file, in turn; its 
 the peak of the process. `FLOWSTAT_EVENTS` (millions, 10,50 by default) says how many events.
 """
 
-import json
 import os
 import statistics
-import subprocess
-import sys
 import tempfile
 from contextlib import contextmanager
 from pathlib import Path
 
 from tests.benchmarks import made
-from tests.benchmarks.harness import Row, median_ratio
+from tests.benchmarks.harness import Row, contest, median_ratio
 
 LARGE = 31_000_000
 """Events that are ten gigabytes of JSON Lines."""
 
 SIZES = [int(float(m) * 1e6) for m in os.environ.get("FLOWSTAT_EVENTS", "10,50").split(",")]
 
-TIMED = """
-import gc, json, sys, time, warnings
-warnings.filterwarnings("ignore")
-path = sys.argv[1]
-{prepare}
-gc.collect()
-started = time.perf_counter()
-{work}
-seconds = time.perf_counter() - started
-# Not ru_maxrss, which begins with that of the process that started this one.
-peak = next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith("VmHWM")) / 1024
-print(json.dumps([seconds, peak, result]))
-"""
-
 # The first array of a process imports pandas where it is installed: no more to be timed than the peers' imports.
 FLOWSTAT = "import pyarrow as pa; pa.array([1]); import flowstat as fs, flowstat.estimate.counting"
 JOINING = f"{FLOWSTAT}; import duckdb, ibis"
 COUNT = "counts = fs.count(fs.read_traces(path)); result = sum(counts.events.values())"
-
-
-def run(prepare, work, path):
-    """Return seconds, peak MB and the result of a piece of work in a process of its own."""
-    code = TIMED.format(prepare=prepare, work=work)
-    done = subprocess.run([sys.executable, "-c", code, str(path)], capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise RuntimeError(done.stderr[-2000:])
-    return json.loads(done.stdout.splitlines()[-1])
-
-
-def contest(path, repetitions, **works):
-    """Run each contender in turn; return name -> (seconds of each turn, peak MB, result)."""
-    turns = {name: [] for name in works}
-    for _ in range(repetitions):
-        for name, (prepare, work) in works.items():
-            turns[name].append(run(prepare, work, path))
-    return {name: ([t[0] for t in all_], max(t[1] for t in all_), all_[0][2]) for name, all_ in turns.items()}
 
 
 @contextmanager

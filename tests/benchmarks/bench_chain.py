@@ -1,0 +1,177 @@
+"""How fast and how right a chain's answers are, beside Storm, PyDTMC, QuantEcon, deeptime and scipy.
+
+Each contender runs in a process of its own on the same made chain, already read in (Storm: its model built), in turn.
+`FLOWSTAT_STATES` (1e6 by default) says how many states the large ones have.
+"""
+
+import os
+import statistics
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+
+from tests.benchmarks.harness import Row, contest, median_ratio
+from tests.benchmarks.made_chains import band, giant, program_like, save
+
+STATES = int(float(os.environ.get("FLOWSTAT_STATES", "1e6")))
+
+CERTIFIED = 1e-12
+
+FLOWSTAT = """
+import numpy as np, pandas
+from tests.benchmarks.made_chains import load, program_like
+from flowstat.estimate.chain import Chain
+from flowstat.analyze.absorption import absorption
+from flowstat.analyze.visits import visits
+from flowstat.analyze.hitting import hitting
+from flowstat.analyze.solve import Solver
+from flowstat.analyze.stationary import stationary
+from flowstat.analyze.steps import within
+small, ends = program_like(20_000)
+warm = Solver(small, ends)
+warm.backward(np.ones(20_000)); warm.visits(np.ones(20_000)); warm.return_gaps()
+P, stop, targets = load(path)
+chain = Chain.from_matrix(P, start="0", stop=stop)
+del P, stop, small, ends
+n = len(chain.names)
+def certified(found):
+    worst = float((found.bound.max(axis=0) / np.abs(found.values).max(axis=0)).max())
+    assert worst <= 1e-12, worst
+    return found.values
+"""
+
+STORM = """
+from tests.benchmarks.made_chains import load
+from tests.benchmarks.peers import Storm, closed, restarted
+P, stop, targets = load(path)
+labels = {{f"target{{k}}": t for k, t in enumerate(targets)}}
+if {ends}:
+    labels |= {{f"ended{{k}}": len(stop) + k for k in range(len(targets))}}
+storm = Storm({matrix}, labels, sound={sound}, ends={ends})
+"""
+
+ENDED = "closed(P, stop, targets)"
+
+# The chance to end at each of some nodes, and the number of events.
+BOTH = """
+gain = np.zeros((n, {many} + 1))
+gain[:, 0] = 1
+gain[targets[:{many}], np.arange({many}) + 1] = chain.stop[targets[:{many}]]
+result = certified(Solver(chain.P, chain.stop).backward(gain))[0].tolist()
+"""
+STORM_EVENTS = """storm.ask('R{"steps"}=? [F "end"]')"""
+
+
+def storm(matrix=ENDED, sound=True, ends=6):
+    return STORM.format(matrix=matrix, sound=sound, ends=ends)
+
+
+def storm_chances(many):
+    return [f"""storm.ask('P=? [F "ended{k}"]')""" for k in range(many)]
+
+
+def told(found):
+    return ", ".join(
+        f"{name} {statistics.median(seconds):.3g} s {peak:.0f} MB" for name, (seconds, peak, _) in found.items()
+    )
+
+
+def versus(name, path, bound, ours, theirs, *, prepare=FLOWSTAT, peer, repetitions=3, close=1e-5):
+    found = contest(path, repetitions, flowstat=(prepare, ours), peer=(peer, theirs))
+    a, b = (np.atleast_1d(np.asarray(found[who][2], float)) for who in ("flowstat", "peer"))
+    off = float(np.max(np.abs(a - b) / np.maximum(np.abs(a), 1e-300)))
+    if off > close:
+        print(f"        {name}: the answers differ by {off:.2g} relatively", file=sys.stderr)
+    yield Row(name, median_ratio(found["peer"][0], found["flowstat"][0]), bound, "at least", told(found))
+
+
+def targets_of(n):
+    return np.linspace(n // 2, n - 1, 5).astype(int).tolist()
+
+
+def large(place):
+    for shuffled in (False, True):
+        path = place / "program.npz"
+        save(path, *program_like(STATES, shuffled), targets_of(STATES))
+        kind = f"{STATES:,} program-like states" + (", shuffled" if shuffled else "")
+        yield from versus(
+            f"{kind}: chance and events, Storm sound",
+            path,
+            4 if shuffled else 5,
+            BOTH.format(many=1),
+            f"result = [{STORM_EVENTS}, {storm_chances(1)[0]}]",
+            peer=storm(),
+        )
+        if shuffled:
+            continue
+        yield from versus(
+            f"{kind}: five targets, Storm sound",
+            path,
+            10,
+            BOTH.format(many=5),
+            f"result = [{', '.join([STORM_EVENTS, *storm_chances(5)])}]",
+            peer=storm(),
+        )
+        yield from versus(
+            f"{kind}: expected visits, Storm sound",
+            path,
+            50,
+            "result = certified(Solver(chain.P, chain.stop).visits(chain.start)[0])[:100].tolist()[-1]",
+            "result = storm.visits(99)",
+            peer=storm(),
+            repetitions=1,
+        )
+        yield from versus(
+            f"{kind}: in a hundred steps, Storm",
+            path,
+            5,
+            "result = within(chain, chain.names[targets[0]], 100).states.columns[0][targets[0] - 100]",
+            """result = storm.ask('P=? [F<=100 "target0"]', targets[0] - 100)""",
+            peer=storm(sound=False),
+        )
+        yield from versus(
+            f"{kind}: stationary law, Storm's default",
+            path,
+            5,
+            "result = float(stationary(chain, restarted=True).law[0])",
+            "result = storm.stationary(0)",
+            peer=storm("restarted(P, stop)", sound=False, ends=0),
+            repetitions=1,
+            close=1e-2,
+        )
+
+
+def giants(place):
+    path = place / "giant.npz"
+    for n, bound, sound in ((STATES, 3, False), (STATES // 5, 50, True)):
+        save(path, *giant(n), targets_of(n))
+        yield from versus(
+            f"one giant class of {n:,}: chance and events, Storm {'sound' if sound else 'default'}",
+            path,
+            bound,
+            BOTH.format(many=1),
+            f"result = [{STORM_EVENTS}, {storm_chances(1)[0]}]",
+            peer=storm(sound=sound),
+            repetitions=1 if sound else 3,
+            close=1e-2,
+        )
+    save(path, *band(STATES), targets_of(STATES))
+    yield from versus(
+        f"one slow band of {STATES:,}: events, Storm's default",
+        path,
+        10,
+        "result = float(Solver(chain.P, chain.stop).backward(np.ones(n)).values[0])",
+        f"result = {STORM_EVENTS}",
+        peer=storm(sound=False),
+        repetitions=1,
+        close=1e-2,
+    )
+
+
+def benchmarks():
+    with tempfile.TemporaryDirectory(prefix="flowstat-bench-") as name:
+        place = Path(name)
+        for part in (large, giants):
+            yield from part(place)

@@ -1,0 +1,74 @@
+"""Chains made for the benchmarks: as a program's, one giant class that mixes well, one that is slow and narrow."""
+
+from pathlib import Path
+
+import numpy as np
+from scipy import sparse
+
+LARGEST = 60
+"""States of the largest class of a program-like chain."""
+
+
+def program_like(n, shuffled=False, seed=0):
+    """Return P and the chances to stop: classes of up to sixty states, four arrows each, that lead on to later ones."""
+    rng = np.random.default_rng(seed)
+    sizes = rng.integers(1, LARGEST + 1, 2 * n // LARGEST + 100)
+    ends = np.cumsum(sizes)
+    ends = np.append(ends[ends < n], n)
+    begins = np.concatenate([[0], ends[:-1]])
+    part = np.repeat(np.arange(len(ends)), ends - begins)
+    low, high = begins[part], ends[part]
+    i = np.arange(n)
+    ring = np.where(i + 1 < high, i + 1, low)
+    inner = [low + (rng.random(n) * (high - low)).astype(np.int64) for _ in range(2)]
+    onward = np.minimum(high + (rng.random(n) * 200).astype(np.int64), n - 1)
+    weights = rng.dirichlet(np.ones(4), n)
+    weights[:, 3] *= 0.3
+    weights *= 0.98 / weights.sum(axis=1, keepdims=True)
+    P = sparse.csr_array((weights.T.ravel(), (np.tile(i, 4), np.concatenate([ring, *inner, onward]))), shape=(n, n))
+    if shuffled:
+        order = rng.permutation(n)
+        P = sparse.csr_array(P[order][:, order])
+    return complete(P)
+
+
+def giant(n, seed=0):
+    """Return one class of n states, of four arrows to anywhere each; one event in a hundred ends its run."""
+    rng = np.random.default_rng(seed)
+    weights = rng.dirichlet(np.ones(4), n) * 0.99
+    columns = rng.integers(0, n, (n, 4))
+    columns[:, 0] = (np.arange(n) + 1) % n
+    return complete(sparse.csr_array((weights.ravel(), (np.repeat(np.arange(n), 4), columns.ravel())), shape=(n, n)))
+
+
+def band(n, seed=0):
+    """Return one slow class: from each state up to two on or back, about evenly; runs end at both borders only."""
+    rng = np.random.default_rng(seed)
+    i = np.arange(n)
+    weights = rng.dirichlet(np.full(4, 20.0), n)
+    columns = i[:, None] + np.array([-2, -1, 1, 2])
+    inside = (columns >= 0) & (columns < n)
+    rows = np.repeat(i, 4).reshape(n, 4)
+    P = sparse.csr_array((weights[inside], (rows[inside], columns[inside])), shape=(n, n))
+    return complete(P)
+
+
+def complete(P):
+    """Return P without duplicates, in order, and what is left of each row: the chance to stop there."""
+    P.sum_duplicates()
+    P.sort_indices()
+    stop = 1 - np.asarray(P.sum(axis=1)).ravel()
+    stop[np.abs(stop) < 1e-12] = 0.0
+    return P, stop
+
+
+def save(path: Path, P, stop, targets):
+    np.savez(path, data=P.data, indices=P.indices, indptr=P.indptr, stop=stop, targets=np.asarray(targets))
+
+
+def load(path):
+    """Return P, the chances to stop and the targets of a file of `save`."""
+    with np.load(path) as file:
+        stop = file["stop"]
+        P = sparse.csr_array((file["data"], file["indices"], file["indptr"]), shape=(len(stop), len(stop)))
+        return P, stop, file["targets"].tolist()

@@ -1,0 +1,84 @@
+"""The tools that flowstat's chain answers are compared with, asked as their documents say."""
+
+import numpy as np
+from scipy import sparse
+from scipy.sparse.linalg import splu
+
+
+def closed(P, stop, targets=()):
+    """Return the row-stochastic matrix with states more where runs end: one for each target, the last for the rest."""
+    n, k = len(stop), len(targets)
+    ends = np.full(n, n + k)
+    ends[list(targets)] = n + np.arange(k)
+    whole = P.tocoo()
+    extra = np.arange(n, n + k + 1)
+    rows = np.concatenate([whole.row, np.flatnonzero(stop), extra])
+    columns = np.concatenate([whole.col, ends[stop > 0], extra])
+    values = np.concatenate([whole.data, stop[stop > 0], np.ones(k + 1)])
+    return sparse.csr_array((values, (rows, columns)), shape=(n + k + 1, n + k + 1))
+
+
+def restarted(P, stop, start=0):
+    """Return the matrix in which each end starts a new run at a state."""
+    n = len(stop)
+    back = sparse.csr_array((stop, (np.arange(n), np.full(n, start))), shape=(n, n))
+    return sparse.csr_array(P + back)
+
+
+class Storm:
+    """A chain in Storm, with its answers from state 0."""
+
+    def __init__(self, matrix, labels=None, sound=True, ends=1):
+        import stormpy
+        import stormpy.datastructures
+        import stormpy.developer
+        import stormpy.environments
+        import stormpy.models
+
+        self.stormpy = stormpy
+        self.environment = stormpy.environments.sound() if sound else stormpy.environments.Environment()
+        n = matrix.shape[0]
+        matrix = sparse.csr_array(matrix)
+        matrix.sort_indices()
+        builder = stormpy.datastructures.SparseMatrixBuilder(
+            rows=n, columns=n, entries=matrix.nnz, force_dimensions=True
+        )
+        offsets, columns, values = matrix.indptr.tolist(), matrix.indices.tolist(), matrix.data.tolist()
+        for i in range(n):
+            for k in range(offsets[i], offsets[i + 1]):
+                builder.add_next_value(i, columns[k], values[k])
+        labelling = stormpy.models.StateLabeling(n)
+        for label, state in {"init": 0, **(labels or {})}.items():
+            labelling.add_label(label)
+            labelling.add_label_to_state(label, state)
+        labelling.add_label("end")
+        for state in range(n - ends, n):
+            labelling.add_label_to_state("end", state)
+        steps = stormpy.models.SparseRewardModel(optional_state_reward_vector=[1.0] * (n - ends) + [0.0] * ends)
+        parts = stormpy.models.SparseModelComponents(
+            transition_matrix=builder.build(),
+            state_labeling=labelling,
+            reward_models={"steps": steps},
+            rate_transitions=False,
+        )
+        self.model = stormpy.models.SparseDtmc(parts)
+
+    def ask(self, question, state=0):
+        """Return the answer from a state; what is worked out are those of all states."""
+        [asked] = self.stormpy.parse_properties(question)
+        found = self.stormpy.model_checking(self.model, asked, environment=self.environment, only_initial_states=False)
+        return found.get_value(state)
+
+    def visits(self, state):
+        compute = self.stormpy.developer.compute_expected_visiting_times_with_sparse_engine
+        return compute(self.environment, self.model).get_value(state)
+
+    def stationary(self, state):
+        compute = self.stormpy.developer.compute_steady_state_distribution_with_sparse_engine
+        return compute(self.environment, self.model).get_value(state)
+
+
+def factors(P, right, transposed=False):
+    """Return the answer of scipy's sparse LU of I - P, as one writes it first."""
+    lu = splu(sparse.csc_array(sparse.eye_array(P.shape[0]) - P))
+    return lu.solve(right, trans="T" if transposed else "N")
