@@ -19,7 +19,7 @@ demo: $(VENV)/.ready
 	$(BIN)/flowstat report data/orders.graph -t out/orders.parquet -o out/orders.html
 
 test: lint servers
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --dist loadfile
 
 # The servers that some tests start: installed where that can be done, and skipped with a reason where not.
 servers:

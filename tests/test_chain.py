@@ -192,6 +192,20 @@ def test_every_kind_of_matrix() -> None:
     assert Chain.from_matrix([[0.5]], stop=[0.5]).stop.tolist() == [0.5]
 
 
+@pytest.mark.parametrize("kind", [sparse.csr_array, sparse.csr_matrix, sparse.csc_array, sparse.coo_array, np.array])
+def test_a_matrix_and_its_chain_share_no_memory(kind: Any) -> None:
+    P, stop = kind(np.array([[0.0, 1.0], [0.5, 0.0]])), np.array([0.0, 0.5])
+    chain = Chain.from_matrix(P, stop=stop)
+    (P if kind is np.array else P.data)[:] = 7.0
+    stop[:] = 7.0
+    assert chain.P.toarray().tolist() == [[0, 1], [0.5, 0]]
+    assert chain.stop.tolist() == [0, 0.5]
+    # The caller's matrix keeps its duplicates, zeros and order.
+    own = sparse.csr_array((np.array([0.5, 0.5, 0.0]), np.array([1, 1, 0]), np.array([0, 3, 3])), shape=(2, 2))
+    assert Chain.from_matrix(own, stop=[0, 1]).P.nnz == 1
+    assert (own.nnz, own.indices.tolist()) == (3, [1, 1, 0])
+
+
 def test_a_row_that_does_not_sum_to_one_says_by_how_much() -> None:
     assert (
         refusal([[0.5, 0.5], [0.0, 0.99999]], ["a", "b"])
@@ -213,6 +227,12 @@ def test_a_row_that_does_not_sum_to_one_says_by_how_much() -> None:
         (([],), "square"),
         (([[1], [1, 2]],), "not a matrix"),
         (([["a"]],), "not a matrix"),
+        ((np.array([[1 + 5j]]),), "complex"),
+        ((sparse.csr_array(np.array([[1 + 0j]])),), "complex"),
+        (([[1j]],), "complex"),
+        (([[1.0]], [5]), "a node's name is a text, not 5"),
+        (([[1.0]], [None]), "a node's name is a text, not None"),
+        (([[1.0]], 5), "names are a list of texts, not 5"),
         ((None,), "not a matrix"),
         (([[1.0]], ["a", "b"]), "2 names, but P is (1, 1)"),
         ((np.eye(2), ["a", "a"]), "'a' is there twice"),
@@ -225,7 +245,7 @@ def test_what_is_no_matrix_of_a_chain(args: tuple[Any, ...], said: str) -> None:
     assert len(message) < 300
 
 
-@pytest.mark.parametrize("stop", [[0.5, 0.5], 0.5, ["x"], [float("nan")], [-0.5]])
+@pytest.mark.parametrize("stop", [[0.5, 0.5], 0.5, ["x"], [float("nan")], [-0.5], np.array([0.5 + 1j])])
 def test_a_stop_that_does_not_fit(stop: Any) -> None:
     assert "stop" in refusal([[0.5]], stop=stop)
 

@@ -120,6 +120,7 @@ def test_states_of_their_own_called_end_and_start_stay(tmp_path):
     assert not chain.stop.any()
 
 
+LONG = "9" * 5000
 HEAD = "@type: DTMC\n@parameters\n\n@reward_models\n\n@nr_states\n2\n@nr_choices\n2\n@model\n"
 BAD_DRN = {
     "": "no DRN file",
@@ -142,10 +143,15 @@ BAD_DRN = {
     HEAD + "state 0\n\t\t0 : 1\nstate 1\n\t\t1 : 1\nstate 2\n": ":15: more states than the 2",
     HEAD + "state 0\n\t\t0 : 0.99999\nstate 1\n": "the transitions from state 0 sum to 0.99999",
     HEAD + "state 0\n\t\t0 : 0.5\n\t\t0 : 0.5\nstate 1\n": "the transition from 0 to 0 is there twice",
+    HEAD + "state " + LONG: ":11: not a state, action or transition: 'state 999",
+    HEAD + f"state 0\n\t\t{LONG} : 1\n": ":12: not a transition",
+    HEAD + "state 0\n\t\t0 : 1e99999999/1e99999999\n": ":12: not a transition",
+    HEAD.replace("2\n@nr_c", LONG + "\n@nr_c"): ":7: not a number of states",
+    HEAD.replace("2\n@nr_c", "9" * 18 + "\n@nr_c"): "more states than the 2,147,483,647",
 }
 
 
-@pytest.mark.parametrize("text", BAD_DRN, ids=BAD_DRN.values())
+@pytest.mark.parametrize("text", BAD_DRN, ids=range(len(BAD_DRN)))
 def test_bad_drn_is_an_error_with_its_line(tmp_path, text):
     path = tmp_path / "bad.drn"
     path.write_text(text)
@@ -166,10 +172,18 @@ BAD_TRA = {
     "2 1\n-1 0 1\n": ":2: a state -1",
     "2 3\n0 1 1\n1 1 1\n": "2 transitions, but its first line says 3",
     "2 2\n0 1 0.99999\n1 1 1\n": "sum to 0.99999",
+    "1 1\n0 0 1e999/1\n": ":2: not a transition: '0 : 1e999/1'",
+    "1 1\n0 0 1e99999999/1e99999999\n": ":2: not a transition",
+    "1 1\n0 0 1/1e-99999999\n": ":2: not a transition",
+    "100000000000 1\n0 0 1\n": ":1: 100,000,000,000 states, and 1 transitions: every state has one",
+    "99999999999999999999999 1\n0 0 1\n": ":1: 99,999,999,999,999,999,999,999 states, and 1 transitions",
+    "99999999999 99999999999\n0 0 1\n": "more states than the 2,147,483,647",
+    f"1 1\n0 {LONG} 1\n": ":2: not a transition",
+    f"{LONG} 1\n0 0 1\n": ":1: a .tra file",
 }
 
 
-@pytest.mark.parametrize("text", BAD_TRA, ids=BAD_TRA.values())
+@pytest.mark.parametrize("text", BAD_TRA, ids=range(len(BAD_TRA)))
 def test_bad_tra_is_an_error_with_its_line(tmp_path, text):
     path = tmp_path / "bad.tra"
     path.write_text(text)
@@ -186,10 +200,13 @@ BAD_LAB = {
     '0="init"\n0 0\n': ":2: not a state with its labels",
     '0="init"\n9: 0\n': ":2: a state 9",
     '0="init"\n0: 4\n': ":2: no label has the number 4",
+    f'0="init"\n{LONG}: 0\n': ":2: not a state with its labels",
+    f'0="init"\n0: 0 {LONG}\n': ":2: not a state with its labels",
+    f'{LONG}="init"\n0: 0\n': ":1: a .lab file begins",
 }
 
 
-@pytest.mark.parametrize("text", BAD_LAB, ids=map(str, BAD_LAB.values()))
+@pytest.mark.parametrize("text", BAD_LAB, ids=range(len(BAD_LAB)))
 def test_bad_labels_are_an_error_with_their_line(tmp_path, text):
     (tmp_path / "c.tra").write_text("1 1\n0 0 1\n")
     (tmp_path / "c.lab").write_text(text)
@@ -199,6 +216,11 @@ def test_bad_labels_are_an_error_with_their_line(tmp_path, text):
     with pytest.raises(ChainError) as caught:
         read_chain(tmp_path / "c.tra")
     assert f"{tmp_path / 'c.lab'}{BAD_LAB[text]}" in str(caught.value)
+
+
+def test_chances_as_small_as_no_float_are_none(tmp_path):
+    (tmp_path / "c.tra").write_text("2 3\n0 1 1\n0 0 1e-99999999/3\n1 1 1\n")
+    assert read_chain(tmp_path / "c.tra").P.toarray().tolist() == [[0, 1], [0, 1]]
 
 
 def test_files_that_can_not_be(tmp_path):

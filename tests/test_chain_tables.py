@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given
 from scipy import sparse
 
+from flowstat.analyze.absorption import absorption
 from flowstat.errors import ChainError
 from flowstat.estimate.chain import END, Chain
 from flowstat.estimate.chain_tables import chain_frame, chain_from_frame, chain_from_networkx
@@ -68,8 +69,10 @@ def test_refusals():
         chain_from_networkx(nx.Graph([(1, 2)]))
     with pytest.raises(ChainError, match="1 -> 2 has no attribute 'share'"):
         chain_from_networkx(nx.DiGraph([(1, 2)]))
-    with pytest.raises(ChainError, match="the same name"):
+    with pytest.raises(ChainError, match="the same as text: 1 and '1'"):
         chain_from_networkx(nx.DiGraph([(1, "1")]))
+    with pytest.raises(ChainError, match="without a name"):
+        chain_from_networkx(nx.DiGraph([(1, np.nan)]))
     with pytest.raises(ChainError, match=r"sums to 0\.5"):
         chain_from_frame(pd.DataFrame({"source": ["a"], "target": ["a"], "share": [0.5]}))
     with pytest.raises(ChainError, match="a -> b is no number: 'x'"):
@@ -84,3 +87,57 @@ def test_refusals():
         chain_from_frame(pd.DataFrame({"source": [], "target": [], "share": []}))
     with pytest.raises(ChainError, match="at least one node"):
         chain_from_networkx(nx.DiGraph())
+
+
+def arrows(*rows):
+    return pd.DataFrame(rows, columns=["source", "target", "share"])
+
+
+def test_numbers_that_pandas_makes_floats_are_the_same_nodes():
+    """A row without a source makes floats of the others."""
+    frame = arrows([None, 1, 1.0], [1, 2, 1.0], [2, 1, 0.5], [2, END, 0.5])
+    assert frame.source.dtype == np.float64
+    chain = chain_from_frame(frame)
+    assert (chain.names, chain.stop.tolist(), chain.start.tolist()) == (("1", "2"), [0, 0.5], [1, 0])
+    assert absorption(chain).events == pytest.approx(4)
+    closed = chain_from_frame(pd.DataFrame({"source": [np.nan, 1, 2], "target": [1, 2, 1], "share": [1.0, 1, 1]}))
+    assert closed.names == ("1", "2")
+    assert not closed.stop.any()
+    assert chain_from_frame(arrows([1.5, END, 1])).names == ("1.5",)
+    wide = pd.DataFrame([[0.0, 1.0], [1.0, 0.0]], index=[1.0, 2.0], columns=["1", "2"])
+    assert chain_from_frame(wide).names == ("1", "2")
+    graph = nx.DiGraph()
+    graph.add_edge(1.0, 2, share=1)
+    assert chain_from_networkx(graph).names == ("1", "2")
+
+
+@pytest.mark.parametrize(
+    ("rows", "said"),
+    [
+        ([["a", None, 0.5], ["a", "b", 0.5]], r"row 1 has no target: name a node, or \(end\)"),
+        ([["a", "b", 1], ["a", np.nan, 1]], "row 2 has no target"),
+        ([["a", pd.NA, 1]], "row 1 has no target"),
+        ([[1, "1", 1.0], ["1", 1, 1.0]], "the same as text: 1 and '1'"),
+        ([[7, 8, 1.0], ["007", 8, 1.0]], "7, a number, and another is '007', a text"),
+        ([[1.0, "1.0", 1.0]], "1.0, a number, and another is '1.0', a text"),
+        ([[2.0**53, 1.0, 1.0]], "may be several numbers"),
+    ],
+)
+def test_nodes_that_might_be_others_are_refused(rows, said):
+    with pytest.raises(ChainError, match=said):
+        chain_from_frame(arrows(*rows))
+
+
+def test_numbers_read_as_texts_on_one_side_are_refused(tmp_path):
+    """Of a CSV file pandas reads the column without `(end)` as numbers, and that with it as texts."""
+    arrows(["07", "08", 1.0], ["08", END, 1.0]).to_csv(tmp_path / "c.csv", index=False)
+    with pytest.raises(ChainError, match="dtype=str"):
+        chain_from_frame(pd.read_csv(tmp_path / "c.csv"))
+    assert chain_from_frame(pd.read_csv(tmp_path / "c.csv", dtype={"source": str})).names == ("07", "08")
+
+
+def test_names_that_can_not_be_encoded_are_in_a_frame_all_the_same():
+    chain = Chain.from_matrix([[0, 1], [0, 0]], ["a\ud800", "b"], stop=[0, 1])
+    frame = chain_frame(chain)
+    assert frame.target.tolist() == ["a\ud800", "b", END]
+    same(chain, chain_from_frame(frame))

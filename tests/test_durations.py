@@ -164,6 +164,38 @@ def test_two_grids_agree() -> None:
     assert fine.error_bound < coarse.error_bound
 
 
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize(
+    ("mean", "sd"),
+    [(1, 1e-5), (1, 1e-7), (1, 1.1e-8), (1, 1e-8), (1, 1e-9), (1, 1e-160), (1e200, 1e200), (1e-200, 2e-200), (2, 300)],
+)
+def test_gamma_times_of_any_width_lie_between(mean: float, sd: float) -> None:
+    once = Chain.from_matrix([[0, 1], [0, 0]], ["ask", "done"], "ask", stop=[0, 1])
+    asked = {"quantiles": (0.01, 0.5, 0.99), "within": (0.5 * mean, mean, 1.5 * mean)}
+    found = durations(once, latencies={("ask", "done"): (mean, sd)}, top=0, **asked)
+    if sd < 1e-100 * mean:
+        times, chances = dict.fromkeys((0.01, 0.5, 0.99), mean), dict(zip(asked["within"], (0, 0.5, 1), strict=True))
+    else:
+        shape = (mean / sd) ** 2
+        times = {p: mean / shape * float(special.gammaincinv(shape, p)) for p in asked["quantiles"]}
+        chances = {t: float(special.gammainc(shape, shape * (t / mean))) for t in asked["within"]}
+    for at, (low, high) in answers(found).items():
+        assert low <= times[at] <= high
+        # The grid's: to a law with a long tail it is coarse.
+        assert high - low < 0.002 * mean or sd > mean
+    for at, (low, high) in answers(found, kind="within").items():
+        assert low <= chances[at] <= high
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("spread", [1e160, 1e200])
+def test_a_law_all_but_at_zero(spread: float) -> None:
+    """Of so wide a gamma law next to nothing is away from 0, and there it is very far."""
+    found = durations(retry(0.5), latencies=dict.fromkeys(EXPONENTIAL, (1.0, spread)), within=(1.5,), top=0)
+    low, high = answers(found, kind="within")[1.5]
+    assert 1 - 1e-5 < low <= high == 1
+
+
 def test_no_time_at_all() -> None:
     known = {("try", "try"): (0.0, 0.0), ("try", "done"): (0.0, 0.0)}
     found = durations(retry(0.5), latencies=known, within=(1.0,))
@@ -207,6 +239,8 @@ def test_what_can_not_be_asked() -> None:
     for wrong in (
         {"quantiles": (1.0,)},
         {"quantiles": (0.0,)},
+        {"quantiles": ("a",)},
+        {"within": (None,)},
         {"within": (0.0,)},
         {"within": (inf,)},
         {"cells": 1000},

@@ -158,3 +158,23 @@ def test_visits_of_a_large_class(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.undo()
     assert list(some.nodes) == [visits(chain).nodes[1], visits(chain).nodes[2]]
     assert [v.visits for v in found.nodes] == [v.visits for v in visits(chain).nodes]
+
+
+def test_a_long_law_is_refused() -> None:
+    with pytest.raises(AnalysisError, match="too long"):
+        steps(Chain.from_matrix([[0.5, 0.5], [0, 1]], ["a", "b"], "a"), "b", 10**8)
+
+
+def test_a_chance_of_nearly_nothing_spoils_no_variance() -> None:
+    chain = Chain.from_matrix([[0, 1e-200, 0], [0, 0, 1e-200], [0, 0, 1]], ["a", "b", "t"], "a", stop=[1, 1, 0])
+    found = hitting(chain, "t")
+    assert 0 < found.start.probability_bound < 1e-280
+    assert found.states[1].mean_if_hit == 1
+
+
+def test_the_news_of_a_step_is_known_as_well_as_its_row_sums_to_one() -> None:
+    stay, stop = 1e-15, 1 - 1e-15
+    found = stationary(Chain.from_matrix([[stay]], ["a"], "a", stop=[stop]))
+    for chance in (stay, float(1 - Fraction(stop))):
+        news = -(chance * np.log2(chance) + stop * np.log2(stop)) / stop
+        assert abs(found.run_entropy - news) <= found.run_entropy_bound + 1e-28

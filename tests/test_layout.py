@@ -31,6 +31,7 @@ LONG = {
     "read/native.py": "the parser and the writer of one syntax belong together",
     "cli.py": "one short function for each command",
     "analyze/solve.py": "one solver, with all that it knows of its chain",
+    "analyze/compiled.py": "compiled functions that call one another",
     "analyze/loops.py": "one result with all that is known of a loop",
     "estimate/engine.py": "one way from a table on an engine to counts",
     "estimate/embedded.py": "one way from rows in a database to counts",

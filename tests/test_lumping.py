@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import sparse
 
+from flowstat.analyze import partition
 from flowstat.analyze.absorption import absorption
 from flowstat.analyze.lumping import coarsest, lump
 from flowstat.errors import AnalysisError, ChainError
@@ -183,6 +184,41 @@ def test_refusals():
     for tolerance in (-1, 1, float("nan")):
         with pytest.raises(AnalysisError, match="tolerance"):
             coarsest(shop(), tolerance=tolerance)
+
+
+def line(n, back):
+    """Return a line of n states, each of which leads to the next, and back with a chance."""
+    P = sparse.diags_array([np.full(n - 1, 1 - back), np.full(n - 1, back / 2)], offsets=[1, -1], format="csr")
+    return Chain.from_matrix(P, stop=1 - np.asarray(P.sum(axis=1)).ravel())
+
+
+@pytest.mark.parametrize("back", [0, 0.5])
+def test_a_long_line_takes_few_steps_for_each_of_its_states(monkeypatch, back):
+    """Of its rounds, one a state, all but the first few look at one or two states, and not with arrays of them."""
+    rounds = []
+    many = partition._Partition._signed
+    monkeypatch.setattr(partition._Partition, "_signed", lambda self, some: rounds.append(1) or many(self, some))
+    assert len(coarsest(line(2000, back)).groups) == 2000
+    assert len(rounds) < 20
+
+
+@given(chains(largest=6, traps=True), st.lists(st.sampled_from([0, 0, 1]), min_size=6, max_size=6))
+def test_few_states_are_split_as_many_are(chain, first):
+    groups = [[name for name, k in zip(chain.names, first, strict=False) if k == g] for g in (0, 1)]
+    found = []
+    for few in (-1, 12):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(partition, "FEW", few)
+            found.append(coarsest(chain, [group for group in groups if group]).groups)
+    assert found[0] == found[1]
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_few_states_of_larger_chains_are_split_as_many_are(monkeypatch, seed):
+    chain = lifted(np.random.default_rng(seed))[1]
+    found = coarsest(chain).groups
+    monkeypatch.setattr(partition, "FEW", -1)
+    assert found == coarsest(chain).groups
 
 
 def test_a_large_chain_is_lumped_fast():

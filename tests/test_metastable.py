@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import sparse
 
-from flowstat.analyze import eigen
+from flowstat.analyze import eigen, factored_inverse, sought
 from flowstat.analyze.membership import basis, memberships
 from flowstat.analyze.metastable import Metastable, metastable
 from flowstat.errors import AnalysisError, ChainError
@@ -247,3 +248,47 @@ def test_a_basis_says_when_it_is_none() -> None:
     # On a line every node between the ends is in between.
     assert np.sort(chi[:, 0]) == pytest.approx([0, 0.25, 0.5, 0.75, 1])
     assert crispness == pytest.approx(0.75)
+
+
+def test_a_crowd_has_no_groups() -> None:
+    """One class that mixes well, too large to be decomposed: one group, or an error that says why, both soon."""
+    rng, n = np.random.default_rng(0), 400
+    columns = rng.integers(0, n, (n, 4))
+    columns[:, 0] = (np.arange(n) + 1) % n
+    P = sparse.csr_array((np.full(4 * n, 0.25), (np.repeat(np.arange(n), 4), columns.ravel())), shape=(n, n))
+    chain = Chain.from_matrix(P, None, "0")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(eigen, "WHOLE", 1)
+        patch.setattr(sought, "RESTARTS", 1)
+        found = metastable(chain)
+        assert len(found.groups) == 1
+        assert found.crowd == pytest.approx(np.sort(np.abs(np.linalg.eigvals(P.toarray())))[-2], rel=0.1)
+        assert found.next_eigenvalue is None
+        assert "no eigenvalue but the first stands out" in str(found)
+        with pytest.raises(AnalysisError, match="stand out"):
+            metastable(chain, 2)
+
+
+def test_a_long_program_with_retry_loops(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Restarted, it is one class that falls into small ones without its start: its factors are as small."""
+    rng, k = np.random.default_rng(1), 100
+    P = sparse.lil_array((4 * k, 4 * k))
+    for b in range(k):
+        at, leave = 4 * b, 10.0 ** -rng.uniform(0.5, 1.5) if b not in (17, 66) else 1e-5
+        for j in range(4):
+            P[at + j, at + (j + 1) % 4] = 0.6 * (1 - leave)
+            P[at + j, at + (j + 2) % 4] = 0.4 * (1 - leave)
+            for onward in rng.integers(b + 1, b + 20, 2).tolist():
+                if onward < k:
+                    P[at + j, 4 * onward] += leave / 2
+    P = sparse.csr_array(P)
+    chain = Chain.from_matrix(P, None, "0", stop=np.maximum(0.0, 1 - np.asarray(P.sum(axis=1)).ravel()))
+    whole = metastable(chain)
+    monkeypatch.setattr(eigen, "WHOLE", 1)
+    monkeypatch.setattr(factored_inverse, "FACTORS", 4000)
+    found = metastable(chain)
+    holds(found)
+    assert found.nearest
+    assert len(found.groups) == len(whole.groups) > 1
+    assert [g.nodes for g in found.groups] == [g.nodes for g in whole.groups]
+    assert [v for v, _ in found.eigenvalues] == pytest.approx([v for v, _ in whole.eigenvalues], abs=1e-9)

@@ -265,6 +265,12 @@ def test_infinite_answers_and_rare_chances() -> None:
     assert [e.effect for e in sensitivity(one, "stationary:a").effects] == [0]
 
 
+@pytest.mark.parametrize("answer", ["hit:try", "steps:try", "events", "chance:done"])
+def test_no_number_is_minus_zero(answer: str) -> None:
+    effects = sensitivity(chain_of({"try": {"try": 0.5, "done": 0.5}, "done": {}}, "try"), answer).effects
+    assert "-0.0" not in [repr(x) for e in effects for x in (e.effect, e.elasticity, e.derivative)]
+
+
 def test_several_targets_and_few_lines() -> None:
     chain = chain_of({"a": {"b": 0.5, "c": 0.25}, "b": {}, "c": {}})
     found = sensitivity(chain, Answer("hit", ("b", "c")), top=1)

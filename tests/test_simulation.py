@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from flowstat.analyze import alias as alias_module
+from flowstat.analyze import simulation
 from flowstat.analyze.absorption import absorption
 from flowstat.analyze.alias import alias
 from flowstat.analyze.simulation import simulate
@@ -134,6 +135,28 @@ def test_the_same_seed_gives_the_same_runs_and_another_others():
     assert one.to_dict() == again.to_dict()
     assert (one.visits == again.visits).all()
     assert one.to_dict() != other.to_dict()
+
+
+@pytest.mark.parametrize("most", [1, 50, 1000, 20_000, 10**6])
+def test_paths_that_are_not_kept_change_no_run(monkeypatch, most):
+    """However few events are kept, all runs come to their end, and what is kept are the first of them."""
+    slow = chain_of({"a": {"b": 0.6, "a": 0.37}, "b": {"a": 1}})
+    whole = simulate(slow, 2000, 4, paths=700)
+    assert not whole.paths_left_out
+    monkeypatch.setattr(simulation, "RECORDED", most)
+    found = simulate(slow, 2000, 4, paths=700)
+    assert (found.lengths == whole.lengths).all()
+    assert (found.visits == whole.visits).all()
+    assert found.outcomes == whole.outcomes
+    assert found.paths == whole.paths[: len(found.paths)]
+    assert len(found.paths) + found.paths_left_out == 700
+    kept = sum(map(len, found.paths))
+    assert kept <= most
+    if found.paths_left_out:
+        assert kept >= most / 4 or len(whole.paths[len(found.paths)]) > most / 4
+        assert any("of the 700 runs are kept" in note for note in found.notes())
+    else:
+        assert most == 10**6
 
 
 def test_runs_may_go_on_in_traps():

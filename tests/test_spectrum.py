@@ -7,10 +7,15 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import sparse
+from scipy.linalg import eigh_tridiagonal
 
-from flowstat.analyze import eigen, perron, solve, sought
+from flowstat.analyze import eigen, factored_inverse, perron, solve, sought
+from flowstat.analyze import roots as roots_of
 from flowstat.analyze.eigen import leading
+from flowstat.analyze.metastable import metastable
 from flowstat.analyze.perron import part_of
+from flowstat.analyze.roots import by_root
 from flowstat.analyze.solve import Solver
 from flowstat.analyze.spectrum import Spectrum, spectrum
 from flowstat.errors import AnalysisError
@@ -359,7 +364,7 @@ def test_large_classes_are_as_small_ones(monkeypatch: pytest.MonkeyPatch, symmet
         assert some.error_bound < 1e-11
     elif not symmetric:
         assert some.error_bound == inf
-        assert "no proven bound" in str(some)
+        assert "no proven bound of use" in str(some)
     assert some.classes[0].leaves == pytest.approx(whole.classes[0].leaves, rel=1e-9)
     assert some.classes[0].law == pytest.approx(whole.classes[0].law, rel=1e-6)
 
@@ -382,14 +387,200 @@ def test_slow_classes_are_factorised(monkeypatch: pytest.MonkeyPatch, n: int) ->
     assert [e.decay for e in drift.eigenvalues] == pytest.approx(1 - np.abs(1 - turns), rel=1e-9)
 
 
-def test_what_does_not_converge_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_does_not_converge_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The Perron root is there all the same, and what is not known is said."""
     for name, value in (("PATIENCE", 0), ("INVERSIONS", 1), ("VECTORS", 0), ("RESTARTS", 1)):
         monkeypatch.setattr(sought, name, value)
     monkeypatch.setattr(eigen, "WHOLE", 1)
-    with pytest.raises(AnalysisError, match="do not converge"):
-        spectrum(walk(1000, 0.3, 0.2), 40)
-    with pytest.raises(AnalysisError, match="do not converge"):
-        spectrum(irreducible(400, 2, False), 10)
+    mixing = irreducible(400, 2, False)
+    # The walk's by their formula: without scaling rounding moves them by 1e-4 and more.
+    known = np.append(1, 0.5 + 2 * np.sqrt(0.06) * np.cos(pi * np.arange(1, 1000) / 1000))
+    cases = [(walk(1000, 0.3, 0.2), 40, known), (mixing, 10, np.linalg.eigvals(mixing.P.toarray()))]
+    for chain, top, values in cases:
+        found = spectrum(chain, top)
+        assert found.eigenvalues[0].real == 1
+        assert found.more
+        for value in found.values:
+            assert np.abs(values - value).min() < 1e-8
+
+
+def crowded(n: int) -> Chain:
+    """One class with four arrows to anywhere from each state: but for the root, eigenvalues crowd on a disc."""
+    rng = np.random.default_rng(0)
+    weights = rng.dirichlet(np.ones(4), n)
+    weights[::100] /= 2
+    columns = rng.integers(0, n, (n, 4))
+    columns[:, 0] = (np.arange(n) + 1) % n
+    P = sparse.csr_array((weights.ravel(), (np.repeat(np.arange(n), 4), columns.ravel())), shape=(n, n))
+    stop = np.where(np.arange(n) % 100 == 0, 1 - weights.sum(axis=1), 0.0)
+    return Chain.from_matrix(P, None, "0", stop=stop)
+
+
+def test_a_crowd_is_given_up_soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    chain = crowded(1500)
+    exact = np.linalg.eigvals(chain.P.toarray())
+    exact = exact[np.argsort(-np.abs(exact))]
+    monkeypatch.setattr(sought, "PATIENCE", 1e7)
+    found = spectrum(chain, 10)
+    first, part = found.eigenvalues[0], found.classes[0]
+    assert abs(first.real - exact[0].real) <= first.error_bound + 1e-12
+    assert first.decay_bound < 1e-10 * first.decay
+    assert found.more
+    assert part.below == pytest.approx(abs(exact[1]), rel=0.1)
+    assert "crowd below" in str(found)
+    for value in found.values:
+        assert np.abs(exact - value).min() < 1e-9
+    products = []
+    monkeypatch.setattr("flowstat.analyze.eigen.sought", lambda *_: products.append(1))
+    assert len(spectrum(chain, 1).eigenvalues) == 1
+    assert not products
+
+
+def test_what_has_not_settled_is_no_estimate(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A slow walk on a square, its factors too large: products seem to settle far below the second eigenvalue."""
+    m = 30
+    one = sparse.diags_array([np.full(m - 1, 0.125)] * 2, offsets=[1, -1])
+    P = sparse.csr_array(sparse.kron(one, sparse.eye_array(m)) + sparse.kron(sparse.eye_array(m), one))
+    P = sparse.csr_array(P + sparse.diags_array(1 - np.asarray(P.sum(axis=1)).ravel()))
+    chain = Chain.from_matrix(P, None, "0")
+    exact = (1 - cos(pi / m)) / 4
+    for module, name, value in (
+        (eigen, "WHOLE", 1),
+        (factored_inverse, "FACTORS", 0),
+        (sought, "RESTARTS", 1),
+        (sought, "GROWN", 60),
+    ):
+        monkeypatch.setattr(module, name, value)
+    found = spectrum(chain, 4)
+    assert found.more
+    assert found.classes[0].below == 1 or 1 - found.classes[0].below <= exact
+    assert len(found.eigenvalues) == 1 or found.eigenvalues[1].decay == pytest.approx(exact)
+    assert "in vain" in str(found)
+    with pytest.raises(AnalysisError, match="too close together"):
+        metastable(chain)
+
+
+def hub(arms: int, length: int) -> Chain:
+    """From a hub into one of many alike arms, where every state is stayed at with 0.3: eigenvalue 0.3 many times."""
+    n = 1 + arms * length
+    P = sparse.lil_array((n, n))
+    for a in range(arms):
+        first = 1 + a * length
+        P[0, first] = 1 / arms
+        for j in range(length):
+            P[first + j, first + j] = 0.3
+            P[first + j, first + j + 1 if j < length - 1 else 0] = 0.7
+    return Chain.from_matrix(sparse.csr_array(P))
+
+
+@pytest.mark.parametrize("arms", [40, 120])
+def test_eigenvalues_that_rounding_scatters_are_withheld(arms: int) -> None:
+    """The others are roots of `z (z - 0.3)^10 = 0.7^10`; 0.3 itself is in Jordan blocks of ten: a tenth root of it."""
+    found = spectrum(hub(arms, 10))
+    exact = np.roots([*np.polynomial.polynomial.polyfromroots([0.3] * 10 + [0.0])[::-1][:-1], -(0.7**10)])
+    assert len(found.values) == 11
+    assert matched(np.array(found.values), exact, 1e-9)
+    for e in found.eigenvalues[1:]:
+        assert e.error_bound > e.modulus
+        assert np.abs(exact - complex(e.real, e.imaginary)).min() < e.error_estimate + 1e-10
+        assert e.error_estimate < 1e-12
+    assert found.more
+    assert found.classes[0].withheld
+    assert abs(complex(*found.classes[0].withheld[0]) - 0.3) < 0.1
+    assert "nearly orthogonal" in str(found)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_estimates_are_as_large_as_errors(monkeypatch: pytest.MonkeyPatch, seed: int) -> None:
+    chain = irreducible(150, seed, False, 0.2)
+    exact = spectrum(chain, 200)
+    monkeypatch.setattr(eigen, "WHOLE", 1)
+    found = spectrum(chain, 8)
+    rough = [e for e in found.eigenvalues if e.error_estimate is not None]
+    assert len(rough) > 3
+    for e in rough:
+        assert e.error_bound == inf
+        near = min(exact.eigenvalues, key=lambda o: abs(complex(o.real - e.real, o.imaginary - e.imaginary)))
+        assert abs(complex(near.real - e.real, near.imaginary - e.imaginary)) <= e.error_estimate + near.error_bound
+        assert e.error_estimate < 1e-11
+
+
+def test_a_circle_that_is_cut_says_so() -> None:
+    ring = Chain.from_matrix(np.roll(np.eye(4), 1, axis=1))
+    assert [spectrum(ring, top).more for top in (1, 2, 3)] == [True, True, False]
+    found = spectrum(Chain.from_matrix(np.roll(np.eye(400), 1, axis=1)), 5)
+    assert (len(found.eigenvalues), found.more) == (5, True)
+
+
+def bottleneck(n: int) -> Chain:
+    up = np.full(n - 1, 0.25)
+    up[n // 2 - 1] = 1e-6
+    P = sparse.csr_array(sparse.diags_array([up, up], offsets=[1, -1]))
+    return Chain.from_matrix(sparse.csr_array(P + sparse.diags_array(1 - np.asarray(P.sum(axis=1)).ravel())), None, "0")
+
+
+def test_rows_that_stay_hold_eigenvalues_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All `p_ii` are at least 1/2: nothing is sought below 0, and the gap is as the tridiagonal solver finds it."""
+    asked = []
+    monkeypatch.setattr(sought, "_reaches", lambda *_: asked.append(1) or True)
+    found = spectrum(bottleneck(2000), 2)
+    up = np.full(1999, 0.25)
+    up[999] = 1e-6
+    away = np.concatenate([[0], up]) + np.concatenate([up, [0]])
+    gap = eigh_tridiagonal(away, -up, select="i", select_range=(0, 1), eigvals_only=True, lapack_driver="stebz")[1]
+    assert found.eigenvalues[1].decay == pytest.approx(gap, rel=1e-8)
+    assert found.eigenvalues[1].error_bound < 1e-12
+    assert not asked
+
+
+def many(blocks: list[np.ndarray]) -> Chain:
+    """Blocks in a row: what each leaves goes to the next half the time."""
+    n = sum(map(len, blocks))
+    P, at = sparse.lil_array((n, n)), 0
+    for block in blocks:
+        k = len(block)
+        P[at : at + k, at : at + k] = block
+        if at + k < n:
+            for i in range(k):
+                P[at + i, at + k] = (1 - block[i].sum()) / 2
+        at += k
+    P = sparse.csr_array(P)
+    return Chain.from_matrix(P, None, "0", stop=np.maximum(0.0, 1 - np.asarray(P.sum(axis=1)).ravel()))
+
+
+def test_of_classes_alike_some_are_decomposed(monkeypatch: pytest.MonkeyPatch) -> None:
+    looked: list[int] = []
+    monkeypatch.setattr("flowstat.analyze.spectrum.part_of", lambda s, c: looked.append(c) or part_of(s, c))
+    found = spectrum(many([np.array([[0.5, 0.25], [0.3, 0.4]])] * 100), 10)
+    root = 0.45 + np.sqrt(0.05**2 + 0.075)
+    assert [e.real for e in found.eigenvalues] == pytest.approx([root] * 10, abs=1e-14)
+    assert found.more
+    assert len(looked) <= 12
+
+
+def test_slow_classes_are_told_apart_by_squaring(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rings with one exit that is hardly taken: products alone would enclose no root of them."""
+    rings = []
+    for b in range(60):
+        P = 0.5 * np.eye(20) + 0.5 * np.roll(np.eye(20), 1, axis=1)
+        P[0, 1] -= 1e-6 * (1 + b / 60)
+        rings.append(P)
+    looked: list[int] = []
+    monkeypatch.setattr(roots_of, "WORK", 0)
+    monkeypatch.setattr("flowstat.analyze.spectrum.part_of", lambda s, c: looked.append(c) or part_of(s, c))
+    found = spectrum(many(rings), 3)
+    exact = sorted(1 - np.abs(np.linalg.eigvals(P)).max() for P in rings)[:3]
+    assert [e.decay for e in found.eigenvalues] == pytest.approx(exact, rel=1e-6)
+    assert len(looked) < 10
+
+
+@settings(max_examples=100)
+@given(chains(traps=True))
+def test_roots_are_enclosed(chain: Chain) -> None:
+    solver = Solver(chain.P, chain.stop)
+    for c, leave in by_root(solver, 1):
+        part = part_of(solver, c)
+        assert leave <= part.leave + part.leave_bound
 
 
 def test_only_classes_with_leading_eigenvalues_are_decomposed(monkeypatch: pytest.MonkeyPatch) -> None:

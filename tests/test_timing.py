@@ -237,6 +237,10 @@ def test_latencies_that_are_none() -> None:
         ({("a", "a"): (1.0, 0.0)}, "a -> b: state them as"),
         (ok | {("a", "z"): (1.0, 0.0)}, "no node is called 'z'"),
         (ok | {(END, "a"): (1.0, 0.0)}, "no node is called"),
+        (ok | {(END, END): (1.0, 0.0)}, "no node is called"),
+        (ok | {("a", "b"): (1e300, 0.0)}, "in another unit of time"),
+        (ok | {("a", "b"): (1.0, 1e300)}, "in another unit of time"),
+        (ok | {("a", "b"): (1e-310, 0.0)}, "in another unit of time"),
         (ok | {("a", "b"): (-1.0, 0.0)}, "at least 0"),
         (ok | {("a", "b"): (1.0, inf)}, "at least 0"),
         (ok | {("a", "b"): (0.0, 1.0)}, "no standard deviation but 0"),
@@ -269,6 +273,30 @@ def test_extreme_chains() -> None:
     assert by_name(found)["b"].sd == pytest.approx(sqrt(4 + 2), rel=1e-12)
     with pytest.raises(AnalysisError, match="can't be told from never"):
         timing(Chain.from_matrix([[1.0]], ["a"], stop=[1e-300]), latencies={("a", "a"): (1.0, 0.0)})
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("unit", [1e250, 1e200, 1e-200, 1e-250])
+def test_times_of_any_size(unit: float) -> None:
+    """A retry that takes as long as every run of it: geometrically many exponential times."""
+    known = {("try", "try"): (unit, unit), ("try", "done"): (unit, unit)}
+    retry = Chain.from_matrix([[0.5, 0.5], [0, 0]], ["try", "done"], "try", stop=[0, 1])
+    for found in timing(retry, latencies=known).outcomes:
+        assert abs(found.mean - 2 * unit) <= found.error_bound < 1e-13 * unit
+        assert abs(found.sd - 2 * unit) <= found.sd_bound < 1e-13 * unit
+
+
+@pytest.mark.filterwarnings("error")
+def test_times_of_very_different_sizes() -> None:
+    fork = Chain.from_matrix([[0, 0.5, 0.5], [0] * 3, [0] * 3], ["a", "b", "c"], "a", stop=[0, 1, 1])
+    found = by_name(timing(fork, latencies={("a", "b"): (1e-200, 5e-201), ("a", "c"): (1e200, 5e199)}))
+    assert (found["b"].mean, found["b"].sd) == (pytest.approx(1e-200), pytest.approx(5e-201))
+    assert (found["c"].mean, found["c"].sd) == (pytest.approx(1e200), pytest.approx(5e199))
+    wide = timing(fork, latencies={("a", "b"): (1e-240, 1e240), ("a", "c"): (1e-240, 1e240)})
+    assert (wide.mean, wide.sd) == (pytest.approx(1e-240), pytest.approx(1e240))
+    slow = Chain.from_matrix([[1 - 1e-17]], ["a"], stop=[1e-200])
+    with pytest.raises(AnalysisError, match="longer than any number"):
+        timing(slow, latencies={("a", "a"): (1e200, 0.0)})
 
 
 def test_the_two_that_hand_each_other_the_run() -> None:

@@ -59,6 +59,13 @@ def test_fewer_retries() -> None:
     json.dumps(found.to_dict(), allow_nan=False)
 
 
+def test_a_share_as_small_as_no_float_is_none() -> None:
+    """And that at once: as a fraction it has a hundred million digits."""
+    shop = estimate(Counts(), parse_graph(SHOP))
+    gone, tiny = (changed(shop, read_changes(shop, f"payment -> payment={p}")) for p in ("0", "1e-99999999"))
+    assert (gone.P != tiny.P).nnz == 0
+
+
 def test_a_loop_that_goes_and_one_that_comes() -> None:
     gone = what_if(shop(), {"payment/retry": 0})
     assert by_name(gone, "loop")["payment -> payment"].after == 0
@@ -246,6 +253,8 @@ def test_numbers_are_those_of_both_chains() -> None:
         ("payment/retry=nan", "is no number"),
         ("payment/retry=inf", "is no number"),
         ("payment/retry=1.5", "between 0 and 1"),
+        ("payment/retry=1e99999999", "between 0 and 1"),
+        ("payment/retry=1ex", "is no number"),
         ("payment/retry=-0.1", "between 0 and 1"),
         ("payment/other=0.5", "no arrow with the key 'other': it has retry, declined"),
         ("ship/x=0.5", "no arrow with the key"),

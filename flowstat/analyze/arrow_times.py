@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from math import sqrt
 
 import numpy as np
 import numpy.typing as npt
@@ -27,7 +28,10 @@ Latencies = Mapping[tuple[str, str], Stated]
 NANO = 1e-9
 
 OFF = 8.0
-"""By how many rounding units a mean or variance may be off, relatively."""
+"""By how many rounding units a mean, or the square of a deviation, may be off, relatively."""
+
+LEAST, MOST = 1e-250, 1e250
+"""Between which a mean lies that is not 0: sums of such times neither vanish nor overflow."""
 
 NAMED = 4
 
@@ -38,24 +42,24 @@ class ArrowTimes:
 
     Attributes
     ----------
-    mean, variance : (m,)
-        Of each arrow, in seconds and square seconds.
-    end_mean, end_variance : (n,)
+    mean, deviation : (m,)
+        Of each arrow, in seconds. The deviation, not its square: that may overflow.
+    end_mean, end_deviation : (n,)
         Of the last event of a run, where it stops at a node; 0 where none is known.
     known
         The latencies by (source, target).
     """
 
     mean: Vector
-    variance: Vector
+    deviation: Vector
     end_mean: Vector
-    end_variance: Vector
+    end_deviation: Vector
     known: Latencies
 
     @property
     def any_end(self) -> bool:
         """Whether the last event of a run takes time."""
-        return bool(self.end_mean.any() or self.end_variance.any())
+        return bool(self.end_mean.any() or self.end_deviation.any())
 
     @property
     def stated(self) -> bool:
@@ -116,10 +120,10 @@ def _number(value: Stated) -> bool:
 
 
 def _moments(value: Stated) -> tuple[float, float]:
-    """Return mean and variance in seconds, each off by fewer than `OFF` rounding units."""
+    """Return mean and deviation in seconds; mean and squared deviation are off by fewer than `OFF` rounding units."""
     if isinstance(value, Latency):
-        return value.mean * NANO, value.variance * NANO * NANO
-    return value[0], value[1] * value[1]
+        return value.mean * NANO, sqrt(value.variance) * NANO
+    return value
 
 
 def _checked(chain: Chain, pair: tuple[str, str], value: Stated) -> Stated:
@@ -129,7 +133,7 @@ def _checked(chain: Chain, pair: tuple[str, str], value: Stated) -> Stated:
     except (TypeError, ValueError):
         raise AnalysisError(f"a latency is stated for a pair (source, target), not {shown(repr(pair))}") from None
     for name in (source, target):
-        if name not in chain.index and not (name == END and name is target):
+        if name not in chain.index and (name != END or source == END):
             raise AnalysisError(f"a latency is stated for {shown(repr(pair))}: no node is called {shown(str(name))!r}")
     what = f"the latency of {shown(source)} -> {shown(target)}"
     if isinstance(value, Latency):
@@ -142,6 +146,11 @@ def _checked(chain: Chain, pair: tuple[str, str], value: Stated) -> Stated:
         raise AnalysisError(f"{what} is (mean, standard deviation) in seconds, not {shown(repr(value))}") from None
     if not (np.isfinite(mean) and np.isfinite(deviation) and mean >= 0 and deviation >= 0):
         raise AnalysisError(f"{what} has mean and standard deviation of at least 0, not {mean:g} and {deviation:g}")
+    if max(mean, deviation) > MOST or 0 < mean < LEAST:
+        raise AnalysisError(
+            f"{what} has a mean that is 0 or from {LEAST:g} to {MOST:g}, and a deviation up to that, not {mean:g} and "
+            f"{deviation:g}: state all of them in another unit of time"
+        )
     if deviation > 0 and not mean:
         raise AnalysisError(f"{what} has the mean 0, and so no standard deviation but 0")
     return mean, deviation

@@ -1,10 +1,8 @@
 """A large class whose states can be put in a line, each leading only to near ones: eliminated in its band.
 
 Such a class may take the square of its length to get through, so that plain numbers lose what is asked for. Here the
-elimination (`flowstat.analyze.elimination`) is done in pairs of floats, of some 106 bits together: then its proven
-bound is that of rounding the answer, however slow the class is. Source of the arithmetic: Dekker, Numerische
-Mathematik 18 (1971); relative errors: Joldes, Muller, Popescu, ACM Transactions on Mathematical Software 44 (2017),
-for terms of one sign.
+elimination (`flowstat.analyze.elimination`) is done in pairs of floats (`flowstat.analyze.doubles`): then its proven
+bound is that of rounding the answer, however slow the class is.
 
 Cost: n b^2 operations on pairs for n states of bandwidth b; memory 4 n b numbers. Compiled where numba is there.
 """
@@ -19,6 +17,8 @@ import numpy.typing as npt
 from scipy import sparse
 from scipy.sparse import csgraph
 
+from flowstat.analyze import doubles
+
 __all__ = ["NARROW", "bandwidth", "narrow_order", "solve_band"]
 
 Vector = npt.NDArray[np.float64]
@@ -26,12 +26,6 @@ Index = npt.NDArray[np.int64]
 
 NARROW = 32
 """The largest bandwidth that is eliminated."""
-
-PAIR = 2.0**-106
-"""The unit of a pair of floats."""
-
-SPLIT = 134217729.0
-"""2^27 + 1: splits a float into two of half its bits."""
 
 
 def bandwidth(block: sparse.csr_array) -> int:
@@ -103,51 +97,24 @@ def solve_band(
     out[:, 0], x[..., 0] = leaving, right
     if not kernel(A, out, x, n, b, right.shape[1], transposed):
         return None
-    return x[..., 0], 1.01 * n * (n + 2.0) * (6 * b + 30) * PAIR + 2.0**-52
+    return x[..., 0], 1.01 * n * (n + 2.0) * (6 * b + 30) * doubles.PAIR + 2.0**-52
 
 
 @cache
 def _kernel() -> Any:
     try:
-        import numba
+        arithmetic = dict(zip(("_plus", "_times", "_over"), doubles.arithmetic(), strict=True))
     except ImportError:
         return None
     from flowstat.analyze.compiled import compiled
 
-    for name in ("_plus", "_times", "_over"):
-        globals()[name] = numba.njit(globals()[name], inline="always")
+    globals().update(arithmetic)
     return compiled(_eliminate)
 
 
-def _plus(ah, al, bh, bl):  # type: ignore[no-untyped-def]
-    s = ah + bh
-    t = s - ah
-    e = (ah - (s - t)) + (bh - t) + (al + bl)
-    h = s + e
-    return h, e - (h - s)
-
-
-def _times(ah, al, bh, bl):  # type: ignore[no-untyped-def]
-    p = ah * bh
-    t = SPLIT * ah
-    ahh = t - (t - ah)
-    ahl = ah - ahh
-    t = SPLIT * bh
-    bhh = t - (t - bh)
-    bhl = bh - bhh
-    e = ((ahh * bhh - p) + ahh * bhl + ahl * bhh) + ahl * bhl
-    e += ah * bl + al * bh
-    h = p + e
-    return h, e - (h - p)
-
-
-def _over(ah, al, bh, bl):  # type: ignore[no-untyped-def]
-    q = ah / bh
-    ph, pl = _times(bh, bl, q, 0.0)
-    rh, rl = _plus(ah, al, -ph, -pl)
-    f = (rh + rl) / bh
-    h = q + f
-    return h, f - (h - q)
+_plus: Any = None  # put in place when this is compiled
+_times: Any = None
+_over: Any = None
 
 
 def _eliminate(A, out, x, n, b, q, transposed):  # type: ignore[no-untyped-def]

@@ -12,6 +12,7 @@ from scipy import sparse
 from flowstat.analyze.pairs import pair_of, splits, unquoted
 from flowstat.errors import AnalysisError
 from flowstat.estimate.chain import END, Chain
+from flowstat.estimate.chain_model import fraction
 from flowstat.read.topics import matches
 from flowstat.read.words import shown
 
@@ -97,7 +98,9 @@ def _share(what: str | tuple[str, str], value: float | str) -> Fraction:
     text = str(value).strip()
     try:
         # Shares are decimals: what 0.9 leaves of 1 is 0.1, not 0.09999....
-        share = Fraction(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
+        share = fraction(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
+    except OverflowError:
+        share = Fraction(2)
     except (ValueError, ZeroDivisionError):
         raise AnalysisError(f"the share of {shown(str(what))} is no number: {shown(text)!r}") from None
     if not 0 <= share <= 1:

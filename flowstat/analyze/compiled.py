@@ -1,5 +1,9 @@
 """The solver's work on many small classes, compiled: what `Solver` does class by class, a million states a second.
 
+A class is eliminated in floats, and its answer mended once by what that leaves, as pairs of floats
+(`flowstat.analyze.doubles`), which are passed on to other classes: so that a bound is next to that of rounding the
+answer, however slow the classes are and however many follow on one another.
+
 Needs numba (`pip install 'flowstat[fast]'`); without it large chains are solved in the same way, only slower. Compiled
 code is kept beside this file, or in the user's cache, so that compiling happens once on a machine.
 """
@@ -14,9 +18,14 @@ from typing import Any
 
 import numpy as np
 
+from flowstat.analyze import doubles
 from flowstat.analyze.elimination import SMALLEST, UNIT
 
 __all__ = ["compiled", "kernels"]
+
+
+_plus: Any = None  # put in place when the others are compiled
+_times: Any = None
 
 
 @cache
@@ -27,13 +36,14 @@ def kernels() -> Any:
     class that is too close to closed, or -1.
     """
     try:
-        import numba  # noqa: F401
+        plus, times, _ = doubles.arithmetic()
     except ImportError:
         return None
     if not _is_kept():
         logging.getLogger("flowstat").warning("compiling the solver for large chains: once, for some ten seconds")
     made = SimpleNamespace()
-    for name in ("_factor", "_forth", "_back"):
+    globals().update(_plus=plus, _times=times)
+    for name in ("_factor", "_forth", "_back", "_block"):
         globals()[name] = compiled(globals()[name])
     for function in (_backward, _visits, _gaps):
         setattr(made, function.__name__.removeprefix("_"), compiled(function))
@@ -116,81 +126,107 @@ def _forth(A, pivots, k, v, q):  # type: ignore[no-untyped-def]
                     v[m, c] += f * v[i, c]
 
 
-def _backward(chain, classes, first, last, gain, doubt, trapped, x, bound):  # type: ignore[no-untyped-def]
+def _block(chain, classes, c, A, out, home):  # type: ignore[no-untyped-def]
+    """Put a class's block in A, what leaves it in `out`, and what leaves each state in `home`, as pairs."""
+    indptr, indices, data, stop, _ = chain
+    states, offsets, _, label, local, _ = classes
+    begin, k = offsets[c], offsets[c + 1] - offsets[c]
+    A[:k, :k] = 0.0
+    for r in range(k):
+        i = states[begin + r]
+        out[r] = stop[i]
+        h, low = stop[i], 0.0
+        for p in range(indptr[i], indptr[i + 1]):
+            j = indices[p]
+            if label[j] != c:
+                out[r] += data[p]
+            elif j != i:
+                A[r, local[j]] += data[p]
+            if j != i:
+                h, low = _plus(h, low, data[p], 0.0)
+        home[r, 0], home[r, 1] = h, low
+
+
+def _backward(chain, classes, first, last, gain, doubt, trapped, x, low, bound):  # type: ignore[no-untyped-def]
     """Collect gains in the classes last-1 ... first; see `Solver.backward`."""
-    indptr, indices, data, stop, moving, unit = chain
-    states, offsets, closed, label, local, widest = classes
+    indptr, indices, data, _, unit = chain
+    states, offsets, closed, label, _, widest = classes
     q = gain.shape[1]
-    A = np.zeros((widest, widest))
+    fine = unit * 2.0**-47
+    A, home = np.zeros((widest, widest)), np.zeros((widest, 2))
     out, pivots = np.zeros(widest), np.zeros(widest)
-    right = np.zeros((widest, q))
-    y, z = np.zeros((widest, 2 * q)), np.zeros((widest, 2 * q))
+    right, rest = np.zeros((widest, q)), np.zeros((widest, q))
+    y, z = np.zeros((widest, q)), np.zeros((widest, q))
     for c in range(last - 1, first - 1, -1):
         begin, k = offsets[c], offsets[c + 1] - offsets[c]
         if closed[c]:
             for r in range(k):
                 x[states[begin + r]] = trapped
-                bound[states[begin + r]] = 0.0
             continue
-        A[:k, :k] = 0.0
+        _block(chain, classes, c, A, out, home)
         for r in range(k):
             i = states[begin + r]
-            out[r] = stop[i]
             for d in range(q):
-                right[r, d] = gain[i, d]
-                z[r, d] = doubt[i, d]
-                z[r, q + d] = abs(gain[i, d])
-            for p in range(indptr[i], indptr[i + 1]):
-                j, share = indices[p], data[p]
-                if label[j] == c:
-                    if j != i:
-                        A[r, local[j]] += share
-                else:
-                    out[r] += share
-                    for d in range(q):
-                        right[r, d] += share * x[j, d]
-                        z[r, d] += share * bound[j, d]
-                        z[r, q + d] += share * abs(x[j, d])
-            for d in range(q):
-                z[r, d] += unit * z[r, q + d]
-                y[r, d] = right[r, d]
-                y[r, q + d] = abs(right[r, d])
+                h, t, off, size = gain[i, d], 0.0, doubt[i, d], abs(gain[i, d])
+                for p in range(indptr[i], indptr[i + 1]):
+                    j, share = indices[p], data[p]
+                    if label[j] != c:
+                        ph, pl = _times(x[j, d], low[j, d], share, 0.0)
+                        h, t = _plus(h, t, ph, pl)
+                        off += share * bound[j, d]
+                        size += share * abs(x[j, d])
+                right[r, d], rest[r, d], y[r, d] = h, t, h
+                z[r, d] = off + fine * size
         if not _factor(A, out, pivots, k):
             return c
-        _back(A, pivots, k, y, 2 * q)
+        _back(A, pivots, k, y, q)
         for r in range(k):
             i = states[begin + r]
             for d in range(q):
-                inside, size = 0.0, 0.0
-                for p in range(indptr[i], indptr[i + 1]):
-                    j = indices[p]
-                    if label[j] == c and j != i:
-                        inside += data[p] * y[local[j], d]
-                        size += data[p] * abs(y[local[j], d])
-                away = moving[i] * y[r, d]
-                size += abs(away) + abs(right[r, d])
-                z[r, q + d] = z[r, d] + abs(right[r, d] - (away - inside)) + unit * size
-        _back(A, pivots, k, z, 2 * q)
+                x[i, d], low[i, d] = y[r, d], 0.0
+        for turn in range(2):
+            for r in range(k):
+                i = states[begin + r]
+                for d in range(q):
+                    h, t = _times(x[i, d], low[i, d], home[r, 0], home[r, 1])
+                    size = abs(h) + abs(right[r, d])
+                    h, t = _plus(right[r, d], rest[r, d], -h, -t)
+                    for p in range(indptr[i], indptr[i + 1]):
+                        j = indices[p]
+                        if label[j] == c and j != i:
+                            ph, pl = _times(x[j, d], low[j, d], data[p], 0.0)
+                            h, t = _plus(h, t, ph, pl)
+                            size += abs(ph)
+                    y[r, d] = h
+                    if turn:
+                        z[r, d] += abs(h) + fine * size
+            if turn == 0:
+                _back(A, pivots, k, y, q)
+                for r in range(k):
+                    i = states[begin + r]
+                    for d in range(q):
+                        x[i, d], low[i, d] = _plus(x[i, d], low[i, d], y[r, d], 0.0)
+        _back(A, pivots, k, z, q)
         wrong = unit + 1.01 * k * (k + 2) * (k + 3) * UNIT
         for r in range(k):
             i = states[begin + r]
             for d in range(q):
-                x[i, d] = y[r, d]
-                bound[i, d] = (1 + 2 * wrong) * min(z[r, d] + wrong * y[r, q + d], z[r, q + d])
-                if not np.isfinite(bound[i, d]):
+                bound[i, d] = (1 + 2 * wrong) * z[r, d]
+                if not np.isfinite(x[i, d] + bound[i, d]):
                     return c
     return -1
 
 
-def _visits(chain, classes, first, last, inflow, into, v, bound):  # type: ignore[no-untyped-def]
+def _visits(chain, classes, first, last, inflow, inlow, into, v, low, bound):  # type: ignore[no-untyped-def]
     """Pass the inflow on through the classes first ... last-1; see `Solver.visits`."""
-    indptr, indices, data, stop, moving, unit = chain
+    indptr, indices, data, _, unit = chain
     states, offsets, closed, label, local, widest = classes
     q = inflow.shape[1]
-    A = np.zeros((widest, widest))
+    fine = unit * 2.0**-47
+    A, home = np.zeros((widest, widest)), np.zeros((widest, 2))
     out, pivots = np.zeros(widest), np.zeros(widest)
-    y, z = np.zeros((widest, q)), np.zeros((widest, 2 * q))
-    rest = np.zeros((widest, 2 * q))
+    y, z, size = np.zeros((widest, q)), np.zeros((widest, q)), np.zeros((widest, q))
+    rest = np.zeros((widest, q, 2))
     for c in range(first, last):
         begin, k = offsets[c], offsets[c + 1] - offsets[c]
         reached = False
@@ -199,20 +235,11 @@ def _visits(chain, classes, first, last, inflow, into, v, bound):  # type: ignor
                 reached = reached or inflow[states[begin + r], d] > 0.0
         if not reached:
             continue
-        A[:k, :k] = 0.0
         for r in range(k):
             i = states[begin + r]
-            out[r] = stop[i]
-            for p in range(indptr[i], indptr[i + 1]):
-                j = indices[p]
-                if label[j] != c:
-                    out[r] += data[p]
-                elif j != i:
-                    A[r, local[j]] += data[p]
             for d in range(q):
-                into[i, d] += unit * inflow[i, d]
-                y[r, d] = inflow[i, d]
-                z[r, d] = into[i, d]
+                into[i, d] += fine * inflow[i, d]
+                y[r, d], z[r, d] = inflow[i, d], into[i, d]
         if closed[c]:
             for d in range(q):
                 entered = 0.0
@@ -221,65 +248,71 @@ def _visits(chain, classes, first, last, inflow, into, v, bound):  # type: ignor
                 for r in range(k):
                     v[states[begin + r], d] = np.inf if entered > 0.0 else 0.0
             continue
+        _block(chain, classes, c, A, out, home)
         if not _factor(A, out, pivots, k):
             return c
         _forth(A, pivots, k, y, q)
         for r in range(k):
-            for d in range(q):
-                rest[r, d] = 0.0
-                rest[r, q + d] = 0.0
-        for r in range(k):
             i = states[begin + r]
-            for p in range(indptr[i], indptr[i + 1]):
-                j = indices[p]
-                if label[j] == c and j != i:
+            for d in range(q):
+                v[i, d], low[i, d] = y[r, d], 0.0
+        for turn in range(2):
+            for r in range(k):
+                i = states[begin + r]
+                for d in range(q):
+                    h, t = _times(v[i, d], low[i, d], home[r, 0], home[r, 1])
+                    size[r, d] = abs(h) + inflow[i, d]
+                    rest[r, d, 0], rest[r, d, 1] = _plus(inflow[i, d], inlow[i, d], -h, -t)
+            for r in range(k):
+                i = states[begin + r]
+                for p in range(indptr[i], indptr[i + 1]):
+                    j = indices[p]
+                    if label[j] == c and j != i:
+                        to = local[j]
+                        for d in range(q):
+                            h, t = _times(v[i, d], low[i, d], data[p], 0.0)
+                            rest[to, d, 0], rest[to, d, 1] = _plus(rest[to, d, 0], rest[to, d, 1], h, t)
+                            size[to, d] += abs(h)
+            if turn == 0:
+                y[:k] = rest[:k, :, 0]
+                _forth(A, pivots, k, y, q)
+                for r in range(k):
+                    i = states[begin + r]
                     for d in range(q):
-                        rest[local[j], d] += data[p] * y[r, d]
+                        v[i, d], low[i, d] = _plus(v[i, d], low[i, d], y[r, d], 0.0)
         for r in range(k):
-            i = states[begin + r]
             for d in range(q):
-                away = moving[i] * y[r, d]
-                size = inflow[i, d] + away + rest[r, d]
-                z[r, q + d] = z[r, d] + abs(inflow[i, d] - (away - rest[r, d])) + unit * size
-        _forth(A, pivots, k, z, 2 * q)
+                z[r, d] += abs(rest[r, d, 0]) + fine * size[r, d]
+        _forth(A, pivots, k, z, q)
         wrong = unit + 1.01 * k * (k + 2) * (k + 3) * UNIT
         for r in range(k):
             i = states[begin + r]
             for d in range(q):
-                v[i, d] = y[r, d]
-                bound[i, d] = (1 + 2 * wrong) * min(z[r, d] + wrong * y[r, d], z[r, q + d])
-                if not np.isfinite(bound[i, d]):
+                bound[i, d] = (1 + 2 * wrong) * z[r, d]
+                if not np.isfinite(v[i, d] + bound[i, d]):
                     return c
             for p in range(indptr[i], indptr[i + 1]):
                 j = indices[p]
                 if label[j] != c:
                     for d in range(q):
-                        inflow[j, d] += data[p] * y[r, d]
-                        into[j, d] += data[p] * (bound[i, d] + 2 * UNIT * y[r, d])
+                        h, t = _times(v[i, d], low[i, d], data[p], 0.0)
+                        inflow[j, d], inlow[j, d] = _plus(inflow[j, d], inlow[j, d], h, t)
+                        into[j, d] += data[p] * bound[i, d] + fine * h
     return -1
 
 
 def _gaps(chain, classes, first, last, gaps, bound):  # type: ignore[no-untyped-def]
     """Find the chance never to come back to each state; see `Solver.return_gaps`."""
-    indptr, indices, data, stop, _, unit = chain
-    states, offsets, closed, label, local, widest = classes
-    A = np.zeros((widest, widest))
+    unit = chain[4]
+    states, offsets, closed, _, _, widest = classes
+    A, home = np.zeros((widest, widest)), np.zeros((widest, 2))
     out, pivots = np.zeros(widest), np.zeros(widest)
     y = np.zeros((widest, 1))
     for c in range(first, last):
         begin, k = offsets[c], offsets[c + 1] - offsets[c]
         if closed[c] or k == 1:
             continue
-        A[:k, :k] = 0.0
-        for r in range(k):
-            i = states[begin + r]
-            out[r] = stop[i]
-            for p in range(indptr[i], indptr[i + 1]):
-                j = indices[p]
-                if label[j] != c:
-                    out[r] += data[p]
-                elif j != i:
-                    A[r, local[j]] += data[p]
+        _block(chain, classes, c, A, out, home)
         if not _factor(A, out, pivots, k):
             return c
         wrong = unit + 1.01 * k * (k + 2) * (k + 3) * UNIT

@@ -157,6 +157,7 @@ def durations(
     >>> [round(d.value, 1) for d in found.durations]
     [1.0, 7.0, 13.0]
     """
+    quantiles, within = _numbers(quantiles), _numbers(within)
     for share in quantiles:
         if not 0 < share < 1:
             raise AnalysisError(f"a quantile is asked for a share between 0 and 1, not {share}")
@@ -168,14 +169,22 @@ def durations(
     found = []
     for k, way in enumerate(timed.ways):
         until = laws.horizon(k, max(quantiles)) if quantiles else 0.0
-        for share in sorted(quantiles):
+        for share in quantiles:
             low, high = laws.quantile(k, share, until)
             value = (low + high) / 2 if isfinite(high) else low
-            found.append(Duration(way.outcome, "quantile", float(share), value, low, high))
-        for time in sorted(within):
-            (low,), (high,) = laws.within(k, float(time), 1)
-            found.append(Duration(way.outcome, "within", float(time), (low + high) / 2, low, high))
+            found.append(Duration(way.outcome, "quantile", share, value, low, high))
+        for time in within:
+            (low,), (high,) = laws.within(k, time, 1)
+            found.append(Duration(way.outcome, "within", time, (low + high) / 2, low, high))
     return Durations(tuple(found), timed.times.stated, chain.fans_out)
+
+
+def _numbers(values: Sequence[float]) -> list[float]:
+    """Return numbers in order."""
+    try:
+        return sorted(float(value) for value in values)
+    except (TypeError, ValueError):
+        raise AnalysisError(f"shares and times are lists of numbers, not {shown(repr(values))}") from None
 
 
 def time_law(

@@ -10,20 +10,19 @@ and Johnson, Matrix Analysis (2013), section 6.1). Rounding is counted in their 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
-from scipy import sparse
 from scipy.linalg import schur
-from scipy.optimize import linear_sum_assignment
-from scipy.sparse import csgraph
 
+from flowstat.analyze.discs import covered, discs
 from flowstat.analyze.elimination import UNIT
 from flowstat.analyze.near_one import distances, enclosed, is_tree
 from flowstat.analyze.perron import Part
 from flowstat.analyze.scaled import Scaled, scale
+from flowstat.analyze.sensitive import SURE, before, conditions, estimated
 from flowstat.analyze.solve import Vector
 from flowstat.analyze.sought import sought
 
@@ -31,8 +30,11 @@ __all__ = ["Complex", "Leading", "leading", "subspace"]
 
 Complex = npt.NDArray[np.complex128]
 
-WHOLE = 300
+WHOLE = 1000
 """Up to how many states a class is decomposed whole; of a larger one only the leading eigenvalues are sought."""
+
+LITTLE = 1e-2
+"""Up to this an eigenvalue is listed even so: it says that it can't be told from 0."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +60,15 @@ class Leading:
     others
         How many there are, of which so many lead; exact zeros are not counted.
     nearest
-        Those nearest to the Perron root were sought, since those of largest modulus did not converge.
+        Those nearest to the Perron root were sought, since those of largest modulus lie too close together.
+    estimate : (m,)
+        How far each may be off to first order, an estimate from its left and right vector: of a large class that is not
+        reversible, where nothing is proven; else `bound`.
+    withheld : tuple of complex
+        What was found after the last of these that is so sensitive to rounding that it is not known.
+    below
+        Nearly the modulus that no other eigenvalue exceeds, an estimate, or the root, if that is not known: where some
+        were sought in vain. Else None.
     """
 
     apart: Complex
@@ -70,6 +80,9 @@ class Leading:
     reversible: bool
     others: int = 0
     nearest: bool = False
+    estimate: Vector = field(default_factory=lambda: np.zeros(0))
+    withheld: tuple[complex, ...] = ()
+    below: float | None = None
 
     @property
     def values(self) -> Complex:
@@ -85,19 +98,19 @@ def leading(part: Part, number: int, by: Literal["modulus", "real"] = "modulus")
     part
         A communicating class.
     number
-        How many at least, if there are so many: of a pair of conjugates both are found.
+        How many at least, if so many stand out from the others: of a pair of conjugates both are found. At 0 nothing is
+        sought.
     by
         Which lead: the largest in modulus, or in real part. By real part only the Perron root itself is left out.
-
-    Raises
-    ------
-    AnalysisError
-        If the class is large and its eigenvalues do not converge.
 
     Notes
     -----
     Up to `WHOLE` states n^3 operations. Above, some hundreds of products with the matrix where the eigenvalues sought
-    are well apart from the others, and a sparse LU where they are not. That ARPACK misses none is not proven.
+    are well apart from the others, and a sparse LU where they lie next to 1. That ARPACK misses none is not proven. Of
+    classes that are not reversible the left vectors are found, too: an eigenvalue is off by no more than its residual
+    by `|left| |right| / |left' right|`, to first order (Saad (2011), section 3.3.2). A small residual alone proves
+    nothing: where the vectors are nearly orthogonal, rounding moves the eigenvalue far, and it is withheld with all
+    that would come after it.
     """
     period = part.period if by == "modulus" else 1
     scaled = scale(part, period)
@@ -105,6 +118,10 @@ def leading(part: Part, number: int, by: Literal["modulus", "real"] = "modulus")
         # Turning the phases turns the spectrum: what is left are less than a round, and so zeros.
         none, vectors = np.zeros(0), np.zeros((len(part.moving), 0), complex)
         return Leading(none.astype(complex), none, none, none, vectors, None, scaled.symmetric)
+    if number < 1:
+        none, vectors = np.zeros(0), np.zeros((len(part.moving), 0), complex)
+        others = len(part.moving) - period
+        return Leading(none.astype(complex), none, none, none, vectors, None, scaled.symmetric, others)
     if len(part.moving) <= WHOLE:
         return _whole(part, scaled, number, by)
     return _some(part, scaled, number, by)
@@ -165,12 +182,21 @@ def _whole(part: Part, scaled: Scaled, number: int, by: str) -> Leading:
         doubt += np.where(following, np.multiply.outer(scaled.d * (np.abs(off) + part.doubt), scaled.left), 0.0)
     size = np.abs(V)
     wrong = np.abs(R) + (n + 3) * UNIT * (np.abs(M) @ size + size * np.abs(values)) + doubt @ size
-    bound = np.minimum(_discs(np.asarray(values, complex), V, W, wrong), part.root + np.abs(values) + 10 * UNIT)
+    bound = np.minimum(discs(np.asarray(values, complex), V, W, wrong), part.root + np.abs(values) + 10 * UNIT)
     residual = np.linalg.norm(R, axis=0) / np.linalg.norm(V, axis=0)
     # The zeros that deflation made are those nearest to 0, as are those that the arrows tell of.
-    others = _covered(part) - period
+    others = covered(part) - period
     order = np.argsort(-np.abs(values), kind="stable")[:others]
     values = np.asarray(values, complex)
+    known = bool(np.isfinite(W).all())
+    unsure, rough = np.zeros(n, bool), np.full(n, np.inf)
+    if not scaled.symmetric and (bound[order] > np.abs(values[order])).any():
+        # No disc tells: those are withheld that may be far from what they seem, to first order, unless that is little.
+        left_values, across = np.linalg.eig(M.T)
+        noise = np.linalg.norm(R, axis=0) / np.linalg.norm(V, axis=0) + degree * UNIT * (part.root + np.abs(values))
+        condition, differ = conditions(values, np.asarray(V, complex), left_values, across)
+        rough = np.maximum(condition * noise, differ)
+        unsure = (bound > np.abs(values)) & (rough > SURE) & (np.abs(values) > LITTLE)
     if len(order) < n:
         # Whose conjugate is an exact 0 is no pair.
         alone = [k for k in order if values[k].imag and values[k].conjugate() not in values[order]]
@@ -180,7 +206,10 @@ def _whole(part: Part, scaled: Scaled, number: int, by: str) -> Leading:
         order = order[np.argsort(-values[order].real, kind="stable")]
     some = _first(values[order], number)
     kept = order[:some]
-    known = bool(np.isfinite(W).all())
+    withheld = tuple(complex(v) for v in values[kept[unsure[kept]]])
+    if withheld and by == "real":
+        kept = kept[: before(values[kept], int(np.argmax(unsure[kept])))]
+    kept = kept[~unsure[kept]]
     right = np.asarray(V[:, kept] / scaled.d[:, None], complex)
     left = np.asarray(W[kept] * scaled.d, complex) if known else None
     apart = np.asarray(1 - values[kept], complex)
@@ -195,35 +224,19 @@ def _whole(part: Part, scaled: Scaled, number: int, by: str) -> Leading:
         at = np.flatnonzero(kept == second)
         if enclosure < off_by[at].min(initial=np.inf):
             apart[at], apart_by[at] = gap, enclosure
-    return Leading(apart, off_by, apart_by, residual[kept], right, left, scaled.symmetric, others)
-
-
-def _covered(part: Part) -> int:
-    """Return how many states disjoint cycles of arrows can cover: as many eigenvalues, at most, are not 0."""
-    arrows = part.off.toarray() > 0
-    np.fill_diagonal(arrows, part.loops)
-    # A state that no cycle covers stays where it is, which costs more than an arrow.
-    cost = np.where(arrows, 0.0, np.inf)
-    np.fill_diagonal(cost, np.where(np.diag(arrows), 0.0, 1.0))
-    rows, columns = linear_sum_assignment(cost)
-    return len(rows) - int(cost[rows, columns].sum())
-
-
-def _discs(values: Complex, V: Complex, W: Complex, wrong: Vector) -> Vector:
-    """Return how far each value may be from its eigenvalue, by Gershgorin's discs of `V^-1 P V`."""
-    n = len(values)
-    with np.errstate(all="ignore"):
-        size = np.abs(W)
-        defect = np.abs(W @ V - np.eye(n)) + (n + 3) * UNIT * (size @ np.abs(V))
-        far = float(defect.sum(axis=1).max())
-        if not far < 0.5:
-            return np.full(n, np.inf)
-        row = (size @ wrong).sum(axis=1)
-        radius = 1.01 * (row + far / (1 - far) * row.max())
-    between = np.abs(values[:, None] - values[None, :])
-    label = csgraph.connected_components(sparse.csr_array(between <= radius[:, None] + radius[None, :]))[1]
-    reach = np.where(label[:, None] == label[None, :], between + radius[None, :], 0.0)
-    return np.asarray(reach.max(axis=1))
+    return Leading(
+        apart,
+        off_by,
+        apart_by,
+        residual[kept],
+        right,
+        left,
+        scaled.symmetric,
+        others,
+        False,
+        np.minimum(off_by, rough[kept]),
+        withheld,
+    )
 
 
 def _first(values: Complex, number: int) -> int:
@@ -237,7 +250,8 @@ def _first(values: Complex, number: int) -> int:
 
 
 def _some(part: Part, scaled: Scaled, number: int, by: str) -> Leading:
-    values, V, nearest = sought(part, scaled, min(number + 1, len(part.moving) - scaled.period - 2), by)
+    found = sought(part, scaled, min(number + 1, len(part.moving) - scaled.period - 2), by)
+    values, V = found.values, found.vectors
     order = np.argsort(-np.abs(values) if by == "modulus" else -values.real, kind="stable")
     order = order[: _first(values[order], number)]
     values, V = values[order], V[:, order]
@@ -246,15 +260,37 @@ def _some(part: Part, scaled: Scaled, number: int, by: str) -> Leading:
     right = np.asarray(V / scaled.d[:, None], complex)
     apart = np.asarray(1 - values, complex)
     bound = np.full(len(values), np.inf)
+    degree = int(np.diff(scaled.matrix.indptr).max(initial=0)) + 8
+    withheld: tuple[complex, ...] = ()
+    estimate: Vector = bound
     if scaled.symmetric:
         # Of a symmetric matrix an eigenvalue is as near as the residual is large.
         apart = distances(part, apart, right, np.asarray((V * scaled.d[:, None]).T, complex))
         skew = abs(scaled.matrix - scaled.matrix.T)
-        degree = int(np.diff(scaled.matrix.indptr).max(initial=0)) + 8
         size: Vector = np.abs(V)
         reach: Vector = np.asarray(abs(scaled.matrix) @ size, np.float64) + size
         rounded = degree * UNIT * np.sqrt((reach**2).sum(axis=0))
         bound = residual + 1.01 * (rounded + float(skew.sum(axis=1).max()) + np.abs((1 - apart) - values))
+        estimate = bound.copy()
+    else:
+        apart, estimate, unknown = estimated(part, scaled, values, V, found, residual)
+        unsure = np.flatnonzero(unknown)
+        if len(unsure):
+            sure = before(values, int(unsure[0]))
+            withheld = tuple(complex(v) for v in values[sure:])
+            apart, bound, residual, estimate = apart[:sure], bound[:sure], residual[:sure], estimate[:sure]
+            right = right[:, :sure]
     return Leading(
-        apart, bound, bound, residual, right, None, scaled.symmetric, len(part.moving) - scaled.period, nearest
+        apart,
+        bound,
+        bound,
+        residual,
+        right,
+        None,
+        scaled.symmetric,
+        len(part.moving) - scaled.period,
+        found.nearest,
+        estimate,
+        withheld,
+        found.below,
     )

@@ -30,7 +30,12 @@ def step_entropy(chain: Chain) -> Solved:
     rows, shares = np.concatenate([rows, stops]), np.concatenate([shares, chain.stop[stops]])
     values = _terms(rows, shares, n)
     degree = np.bincount(rows, minlength=n)
-    return Solved(values, (3 * degree + 16) * UNIT * values)
+    # To stay is as likely as what leaves leaves it: the stored share is known as well as the row sums to 1.
+    slack = np.abs(np.bincount(rows, weights=shares, minlength=n) - 1) + (degree + 3) * UNIT
+    stay = chain.P.diagonal()
+    known = np.where(stay > 0, np.log2(np.maximum(stay, UNIT)), 0.0)
+    doubt = np.where(stay > 0, slack * (2 - known), 0.0)
+    return Solved(values, (3 * degree + 16) * UNIT * values + doubt)
 
 
 def law_entropy(law: Vector) -> Solved:

@@ -166,7 +166,7 @@ def _variances(aim: Aim, hit: Solved, mean: Solved, product: Solved) -> tuple[So
     changes, moment = (Solved(found.values[:, k], found.bound[:, k]) for k in range(2))
     w, doubt = product.values / unit, product.bound / unit
     # w^2 / h, without a square that might be below all numbers.
-    square = times(Solved(w, doubt), Solved(mean.values / unit, mean.bound / unit))
+    square = times(Solved(w, doubt), Solved(mean.values / unit, np.where(known, mean.bound, 0.0) / unit))
     apart = moment.values - square.values
     off = 1.01 * (moment.bound + square.bound + UNIT * np.abs(apart))
     # What each step changes is good where the variance is small, the second moment where it is not.
@@ -183,7 +183,8 @@ def _variances(aim: Aim, hit: Solved, mean: Solved, product: Solved) -> tuple[So
             each.bound[:] = 1.01 * each.bound * unit * unit
             each.bound[~np.isfinite(each.values)] = np.inf
         # One that is not known at all is not told.
-        variance.bound[variance.bound > TOLERANCE * (variance.values + mean.values**2 + 1)] = np.inf
+        unknown = variance.bound > TOLERANCE * (variance.values + mean.values**2 + 1)
+        variance.bound[unknown] = scaled.bound[unknown] = np.inf
     still = aim.inside | ~aim.able
     variance.values[still] = variance.bound[still] = 0.0
     return variance, scaled

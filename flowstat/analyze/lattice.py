@@ -6,7 +6,7 @@ The transform of the time, `a (I - B(z))^-1` with `B_ij(z) = p_ij E z^latency`, 
 off, and all are in the bound: what lies M cells further on is folded in with weight r^M; the Fourier transforms
 (Higham, Accuracy and Stability of Numerical Algorithms (2002), theorem 24.2); and the systems, each by its residual,
 which counts with the chance h of the outcome from where it arises, since |B(z)| <= P. Not counted: the rounding of
-scipy's gamma law, some 1e-14.
+scipy's gamma law, some 1e-14, and what of a law of deviation below 1e-8 of its mean is more than 40 deviations off.
 """
 
 from __future__ import annotations
@@ -36,6 +36,12 @@ FOLDED = 1e-6
 EDGE = 1e-12
 """By how much the edges of a sketch's buckets are moved outwards, relatively: they were rounded."""
 
+NARROW, TAIL = 1e-8, 40.0
+"""A stated latency of so small a deviation, relatively, is taken to lie within so many deviations of its mean.
+
+Its gamma law has a shape of 1e16 or more, and so is all but normal: beyond lie some exp(-800), less than any float.
+"""
+
 WORK = 3e9
 """How many multiplications a law may take by default."""
 
@@ -44,6 +50,8 @@ HELD = 2e7
 
 CHUNK = 2e6
 """How many entries the systems have that are solved at once."""
+
+TINY = np.finfo(np.float64).tiny
 
 FEWEST, MOST = 2**9, 2**15
 """How many cells a grid has."""
@@ -212,13 +220,19 @@ def _rounded(value: Stated, step: float, half: int, up: bool) -> Vector:
         np.add.at(law, cells[inside].astype(np.int64), shares[inside])
         return law
     mean, deviation = (value.mean * NANO, 0.0) if isinstance(value, Latency) else value
-    if not deviation:
-        cell = np.ceil(mean * (1 + EDGE) / step) if up else np.floor(mean * (1 - EDGE) / step)
+    if deviation <= NARROW * mean:
+        edge = EDGE + (TAIL * (deviation / mean) if deviation else 0.0)
+        cell = np.ceil(mean * (1 + edge) / step) if up else np.floor(mean * (1 - edge) / step)
         if cell < half:
             law[int(cell)] = 1.0
         return law
-    shape = (mean / deviation) ** 2
-    below = special.gammainc(shape, np.arange(half + 1) * step * (shape / mean))
+    # A shape so small that it is no float is that of a law all but at 0, and so is this one.
+    shape = max((mean / deviation) ** 2, TINY)
+    with np.errstate(over="ignore", under="ignore"):
+        ends = np.arange(half + 1) * step * (1 - EDGE if up else 1 + EDGE) / mean * shape
+    if not up:
+        ends[1:] = np.maximum(ends[1:], TINY)
+    below = special.gammainc(shape, ends)
     if up:
         law[1:] = np.diff(below)[: half - 1]
     else:

@@ -59,7 +59,9 @@ class Metastable(Result):
     `between[g, h]` is the chance that the next event is in h, given one in g, by membership; its rows sum to 1, and
     entries may be below 0 where groups are vague. `eigenvalues` are those of `between` (real and imaginary parts),
     which are the chain's leading ones up to `residual`; `crispness` is 1 if each node is in one group, and lower the
-    more are between. These come from eigenvectors and have no bounds; what is said of the groups has.
+    more are between. Of a large chain, those that don't stand out from each other are below a modulus of about `crowd`,
+    an estimate; `nearest` tells whether only those near 1 were looked at. All these come from eigenvectors and have no
+    bounds; what is said of the groups has.
     """
 
     title: ClassVar[str] = "Slow groups: where the chain stays for long"
@@ -87,6 +89,8 @@ class Metastable(Result):
     restarted: bool
     chosen: bool
     next_eigenvalue: float | None
+    crowd: float | None = None
+    nearest: bool = False
     fans_out: bool = False
 
     def rows(self) -> list[Row]:
@@ -112,16 +116,21 @@ class Metastable(Result):
             notes.append(f"One group{why}.")
             if self.chosen and self.next_eigenvalue is not None:
                 notes.append("No part is much slower than the others. Say how many groups there are to see them still.")
+            elif self.chosen and self.crowd is not None:
+                notes.append("No part is slower than the others: no eigenvalue but the first stands out.")
         else:
-            apart = (
-                f"; the next eigenvalue is {number(self.next_eigenvalue)}" if self.next_eigenvalue is not None else ""
-            )
+            then = self.next_eigenvalue
+            apart = "" if then is None else f"; the next eigenvalue is {number(then)}"
             slow = number(min(real for real, _ in self.eigenvalues))
             why = "by the largest gap between eigenvalues: " if self.chosen else ""
             notes.append(f"{len(self.groups)} groups ({why}down to {slow}{apart}), by {self.method}.")
             notes.append(f"Crispness {number(self.crispness)}: 1 would be groups without anything in between.")
             if self.between.min() < -1e-9:
                 notes.append("Groups are vague: some chances between them are below 0, and mean no more than that.")
+        if self.nearest:
+            notes.append("Eigenvalues near 1 were looked at: pairs that turn faster than they are slow may be missing.")
+        if self.crowd is not None:
+            notes.append(f"The other eigenvalues crowd below a modulus of about {number(self.crowd)} (an estimate).")
         return (*notes, LINEAGES) if self.fans_out else tuple(notes)
 
 
@@ -149,7 +158,8 @@ def metastable(chain: Chain, groups: int | None = None, start: Start = None) -> 
         If the start is no law over the nodes.
     AnalysisError
         If runs come to several closed classes, or may end or not, so that there is not one long run; if there are not
-        so many groups, or their number would cut a pair of complex eigenvalues in two (it says which would not).
+        so many groups, or not so many eigenvalues that stand out, or their number would cut a pair of complex ones in
+        two (it says which would not).
 
     Notes
     -----
@@ -165,8 +175,7 @@ def metastable(chain: Chain, groups: int | None = None, start: Start = None) -> 
     >>> [g.nodes for g in found.groups], round(found.groups[0].stays, 12)
     ([('a', 'b'), ('x', 'y')], 0.99)
     """
-    law = start_law(chain, start)
-    part, restarted = _long_run(chain, law)
+    part, restarted = _long_run(chain, start_law(chain, start))
     n = len(part.states)
     if groups is not None and not 1 <= groups <= n:
         raise AnalysisError(f"there are 1 to {n} groups of {n} nodes, not {groups}")
@@ -175,9 +184,12 @@ def metastable(chain: Chain, groups: int | None = None, start: Start = None) -> 
     values = np.concatenate([np.ones(1, complex), found.values if found else np.zeros(0, complex)])
     known = found is None or len(found.apart) == found.others
     if groups is not None and groups > len(values):
-        why = "are not 0: there are" if known else "converge: ask for"
-        raise AnalysisError(f"{len(values)} eigenvalues {why} no more groups than that, not {groups}")
-    k = groups or _largest_gap(values[: MOST + 1], known)
+        why = "are not 0: there are" if known else "stand out from the others, or are told from rounding: ask for"
+        raise AnalysisError(f"only {len(values)} of the eigenvalues {why} no more groups than that, not {groups}")
+    crowd = found.below if found else None
+    if groups is None and not known and (crowd is None or crowd >= 1) and (crowd is not None or len(values) == 1):
+        raise AnalysisError("the eigenvalues are too close together near 1 to be told apart: say how many groups")
+    k = groups or _largest_gap(np.append(values, [] if crowd is None else [complex(crowd)])[: MOST + 1], known)
     _whole_pairs(values, k)
     pi = part.left / part.left.sum()
     if found is None or k == 1:
@@ -207,6 +219,8 @@ def metastable(chain: Chain, groups: int | None = None, start: Start = None) -> 
         restarted,
         groups is None,
         float(values[k].real) if k < len(values) else None,
+        crowd,
+        found is not None and found.nearest,
         chain.fans_out,
     )
 

@@ -18,7 +18,7 @@ from flowstat.analyze.elimination import UNIT
 from flowstat.analyze.periods import phases
 from flowstat.analyze.solve import Index, Solver, Vector
 
-__all__ = ["Part", "by_root", "part_of"]
+__all__ = ["Part", "part_of"]
 
 SQUARED = 300
 """Up to how many states the powers of N are worked out whole."""
@@ -27,14 +27,16 @@ SQUARINGS = 14
 """How often they are squared at most."""
 
 ROUNDS = 300
-"""How often a larger class's vectors are multiplied with N."""
+"""How often a larger class's vectors are multiplied with N at most."""
+
+WINDOW, GAIN = 20, 0.7
+"""They are no more where so many times did not make them so much better."""
 
 TIGHT = 1e-13
 """How narrow, relatively, the enclosure of `1 - root` is to be."""
 
-
-SWEEPS = 40
-"""Products with the whole matrix that enclose the Perron roots of all classes at once."""
+PLAIN, ENOUGH = 1024, 1e-11
+"""How often a larger class's vectors are multiplied with P first, and how narrow an enclosure from that will do."""
 
 
 @dataclass(frozen=True)
@@ -124,38 +126,19 @@ def part_of(solver: Solver, c: int) -> Part:
     return Part(states, off, loops, moving, exits, closed, period, phase, leave, bound, left, right, left_doubt, doubt)
 
 
-def by_root(solver: Solver) -> list[tuple[int, float]]:
-    """Return the classes that have an eigenvalue but 0 with upper bounds of their roots, the largest first.
-
-    For any positive x the largest of `(P x)_i / x_i` in a class is one (Collatz and Wielandt).
-    """
-    P, label = solver.P, solver.label
-    data = np.where(label[solver.rows] == label[P.indices], P.data, 0.0)
-    within = sparse.csr_array((data, P.indices, P.indptr), shape=P.shape)
-    number = len(solver.classes)
-    x = np.ones(solver.n)
-    best = np.ones(number)
-    for _ in range(SWEEPS):
-        y = np.asarray(within @ x)
-        quotient = np.zeros(number)
-        np.maximum.at(quotient, label, y / x)
-        best = np.minimum(best, (1 + 1e-12) * quotient)
-        x = np.maximum((x + y) / 2, 1e-250)
-    closed = np.array([part.closed for part in solver.classes])
-    best[closed] = 1.0
-    cyclic = np.bincount(label[solver.rows], weights=data, minlength=number) > 0
-    order = np.flatnonzero(cyclic)
-    order = order[np.lexsort((order, -best[order], ~closed[order]))]
-    return [(int(c), float(best[c])) for c in order]
-
-
 def _quasi_stationary(inner: Solver) -> tuple[float, float, Vector, Vector]:
     """Return the chance to leave and its bound, the quasi-stationary law, and the right vector (largest entry 1)."""
     n = inner.n
     whole = n <= SQUARED
     power = np.asarray(inner.visits(np.eye(n))[0].values.T if whole else np.zeros((0, 0)))
-    y, x = np.full(n, 1 / n), np.ones(n)
-    best = (1.0, np.inf, y)
+    y, x, best = np.full(n, 1 / n), np.ones(n), (1.0, np.inf, np.full(n, 1 / n))
+    if not whole:
+        y, _ = _powered(sparse.csr_array(inner.P.T))
+        x, _ = _powered(inner.P)
+        best = _enclosed_by_products(inner, y / y.sum())
+        if best[1] <= ENOUGH * best[0]:
+            return best[0], best[1], best[2], x
+    sizes = []
     for _ in range(SQUARINGS if whole else ROUNDS):
         if whole:
             # No entry is negative, so that squaring loses nothing but a few units of each.
@@ -165,17 +148,51 @@ def _quasi_stationary(inner: Solver) -> tuple[float, float, Vector, Vector]:
         found = _enclosed(inner, y / y.sum())
         y = found[2]
         best = min(best, found, key=lambda each: each[1])
-        if best[1] <= TIGHT * best[0]:
+        sizes.append(best[1])
+        if best[1] <= TIGHT * best[0] or _stalls(sizes):
             break
+    changes = []
     for _ in range(2 if whole else ROUNDS):
         x = x / x.max()
         longer = inner.backward(x).values
         longer = longer / longer.max()
-        settled = np.abs(longer - x).max() <= 8 * UNIT
+        changes.append(float(np.abs(longer - x).max()))
         x = longer
-        if settled:
+        if changes[-1] <= 8 * UNIT or _stalls(changes):
             break
     return best[0], best[1], best[2], x
+
+
+def _stalls(sizes: list[float]) -> bool:
+    """Whether what is to get small does not any more, or hardly."""
+    return len(sizes) > WINDOW and min(sizes[-WINDOW:]) > GAIN * sizes[-WINDOW - 1]
+
+
+def _powered(matrix: sparse.csr_array) -> tuple[Vector, float]:
+    """Return nearly the Perron vector of an irreducible matrix, and how far its quotients spread, relatively.
+
+    Products with the matrix, half of them put off for a turn, since it may be periodic.
+    """
+    x = np.ones(matrix.shape[0])
+    spread = np.inf
+    for k in range(PLAIN):
+        y = (x + matrix @ x) / 2
+        if k % 32 == 31:
+            before, quotient = spread, y / x
+            spread = float(quotient.max() / quotient.min() - 1)
+            if spread <= 64 * UNIT or (k > 64 and spread > GAIN * before):
+                break
+        x = np.maximum(y / y.max(), 1e-250)
+    return x, spread
+
+
+def _enclosed_by_products(inner: Solver, y: Vector) -> tuple[float, float, Vector]:
+    """Return `1 - root` and its bound by the quotients of `y P` and y, and y: good where runs leave soon enough."""
+    quotient = np.asarray(inner.P.T @ y) / y
+    low = 1 - float(quotient.max()) * (1 + inner.inward) - UNIT
+    high = 1 - float(quotient.min()) * (1 - inner.inward) + UNIT
+    middle = min(max(float(y @ inner.exits), low, 0.0), high)
+    return middle, 1.01 * max(high - middle, middle - max(low, 0.0)) + 4 * UNIT * high, y
 
 
 def _enclosed(inner: Solver, y: Vector) -> tuple[float, float, Vector]:

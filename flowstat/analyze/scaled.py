@@ -51,6 +51,11 @@ class Scaled:
         sums = np.bincount(self.phase, weights=self.left * v, minlength=self.period)
         return self.matrix @ v - self.right * np.roll(sums, -1)[self.phase]
 
+    def transposed(self, v: Any) -> Any:
+        """Return the transpose of the deflated matrix times a vector."""
+        sums = np.bincount(self.phase, weights=self.right * v, minlength=self.period)
+        return self.matrix.T @ v - self.left * np.roll(sums, 1)[self.phase]
+
 
 def scale(part: Part, period: int) -> Scaled:
     """Scale a class by `sqrt(left / right)`: its 2-norm is its root then, and a reversible class symmetric.

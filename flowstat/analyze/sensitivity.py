@@ -159,9 +159,10 @@ def sensitivity(
                 () if target == END else chain.keys(source, target),
                 target,
                 float(shares[k]),
-                float(effect.values[k]),
-                float(elastic.values[k]) if known else None,
-                float(derivative.values[k]),
+                # Adding 0 makes a 0 of -0.
+                float(effect.values[k]) + 0.0,
+                float(elastic.values[k]) + 0.0 if known else None,
+                float(derivative.values[k]) + 0.0,
                 float(effect.bound[k]),
                 float(elastic.bound[k]) if known else 0.0,
                 float(derivative.bound[k]),

@@ -55,7 +55,9 @@ class Simulation(Result):
     lengths
         `lengths[k]` is how many runs stopped after k events.
     paths
-        The nodes of the first runs, as many as were asked for.
+        The nodes of the first runs, as many as were asked for, less `paths_left_out`.
+    paths_left_out
+        Of how many runs they are not kept, having too many events.
     """
 
     title: ClassVar[str] = "Simulated outcomes"
@@ -71,6 +73,7 @@ class Simulation(Result):
     lengths: Index = field(repr=False)
     paths: tuple[tuple[str, ...], ...] = field(default=(), repr=False)
     fans_out: bool = False
+    paths_left_out: int = 0
 
     def rows(self) -> list[Row]:
         """Return one row an outcome."""
@@ -101,6 +104,9 @@ class Simulation(Result):
             notes.append("Runs in a trap never end: they are in no mean.")
         if any(o.kind == "unfinished" for o in self.outcomes):
             notes.append("Some runs were cut off: every probability may be higher by as much as theirs, and means too.")
+        if self.paths_left_out:
+            kept = f"{len(self.paths):,} of the {len(self.paths) + self.paths_left_out:,}"
+            notes.append(f"The paths of {kept} runs are kept: no more than {RECORDED:,} events are.")
         return (*notes, LINEAGES) if self.fans_out else tuple(notes)
 
 
@@ -128,7 +134,9 @@ def simulate(
     start
         A node or a law over nodes; the chain's start law if not given.
     paths
-        Of how many runs to keep the nodes: of the first ones, 20 million events at most.
+        Of how many runs to keep the nodes: of the first ones. If these have more than 20 million events, those of fewer
+        are kept; all are played to their end, and counted, whatever is kept. They are played all at once, in some
+        hundred bytes each.
     into_traps
         Whether runs go on in traps, until they are cut off; else they are over with the first event in one.
     max_length
@@ -170,8 +178,7 @@ def simulate(
     tally = Tally.empty(len(chain.names))
     recorded = min(paths, runs)
     if recorded:
-        most = min(max_events, RECORDED)
-        tally.add(play(table, starts, recorded, random, longest=max_length, most=most, record=True))
+        tally.add(play(table, starts, recorded, random, longest=max_length, most=max_events, record=RECORDED))
     left = max_events - int(tally.visits.sum())
     if runs > recorded and left > 0:
         tally.add(play(table, starts, runs - recorded, random, longest=max_length, most=left))
@@ -188,6 +195,7 @@ def simulate(
         tally.lengths,
         tuple(tuple(chain.names[i] for i in path.tolist()) for path in tally.paths),
         chain.fans_out,
+        recorded - len(tally.paths),
     )
 
 

@@ -170,14 +170,18 @@ class Solver:
                 np.reshape(start_bound, (-1, 1)) if np.ndim(start_bound) == 1 else start_bound, inflow.shape
             )
         )
-        v, bound = np.zeros(inflow.shape), np.zeros(inflow.shape)
+        v, low, bound, inlow = (np.zeros(inflow.shape) for _ in range(4))
         for first, last, fast in self._stretches():
-            if fast:
-                self._fast("visits", first, last, inflow, into, v, bound)
-                continue
-            for c in range(first, last):
-                self._visit(c, inflow, into, v, bound)
-        return v, bound, inflow, into
+            while fast:
+                first = self._fast("visits", first, last, inflow, inlow, into, v, low, bound)
+                if first < 0:
+                    break
+                # A class with numbers that are too large for pairs of floats.
+                self._visit(first, inflow, inlow, into, v, low, bound)
+                first += 1
+            for c in range(first, last) if not fast else ():
+                self._visit(c, inflow, inlow, into, v, low, bound)
+        return v, bound + np.abs(low), inflow, into + np.abs(inlow)
 
     def _faint(self, x: Vector, leading: sparse.csr_array) -> npt.NDArray[np.bool_]:
         """Return in which columns numbers are below 1e-308, or nearly: (m,).
@@ -193,8 +197,12 @@ class Solver:
                 found[k] = bool((leading @ (~empty).astype(np.float64))[empty].any())
         return found
 
-    def _visit(self, c: int, inflow: Vector, into: Vector, v: Vector, bound: Vector) -> None:
+    def _visit(
+        self, c: int, inflow: Vector, inlow: Vector, into: Vector, v: Vector, low: Vector, bound: Vector
+    ) -> None:
         states = self.classes[c].states
+        into[states] += np.abs(inlow[states])
+        inlow[states] = low[states] = 0.0
         if not inflow[states].any():
             return
         # As many additions made the inflow as arrows lead here.
@@ -207,8 +215,10 @@ class Solver:
         if leading.nnz:
             targets = np.unique(leading.indices)
             onward = sparse.csr_array(leading[:, targets].T)
-            inflow[targets] += onward @ v[states]
+            added = onward @ v[states]
+            inflow[targets] += added
             into[targets] += onward @ (bound[states] + 2 * UNIT * v[states])
+            into[targets] += UNIT * inflow[targets] + self.inward * added
 
     def backward(self, gain: Vector, closed: float = 0.0, gain_bound: Vector | float = 0.0) -> Solved:
         """Return the expected gain collected from each state until the end; `closed` in closed classes.
@@ -239,23 +249,31 @@ class Solver:
 
     def _collected(self, gains: Vector, doubt: Vector, closed: float) -> tuple[Vector, Vector]:
         """Return the expected gains and their bounds, but for numbers below 1e-308; all are (n, m)."""
-        x, bound = np.zeros(gains.shape), np.zeros(gains.shape)
+        x, low, bound = (np.zeros(gains.shape) for _ in range(3))
         for first, last, fast in reversed(self._stretches()):
-            if fast:
-                self._fast("backward", first, last, gains, doubt, closed, x, bound)
-                continue
-            for c in range(last - 1, first - 1, -1):
-                self._collect(c, gains, doubt, closed, x, bound)
-        return x, bound
+            while fast:
+                last = self._fast("backward", first, last, gains, doubt, closed, x, low, bound)
+                if last < 0:
+                    break
+                low[self.classes[last].states] = 0.0
+                self._collect(last, gains, doubt, closed, x, bound, np.abs(low))
+            rounded = np.abs(low)
+            for c in range(last - 1, first - 1, -1) if not fast else ():
+                self._collect(c, gains, doubt, closed, x, bound, rounded)
+        return x, bound + np.abs(low)
 
-    def _collect(self, c: int, gain: Vector, doubt: Vector, closed: float, x: Vector, bound: Vector) -> None:
+    def _collect(
+        self, c: int, gain: Vector, doubt: Vector, closed: float, x: Vector, bound: Vector, rounded: Vector
+    ) -> None:
         states = self.classes[c].states
         if self.classes[c].closed:
             x[states] = closed
             return
         across = self.across[states]
         right = gain[states] + across @ x
-        wrong = doubt[states] + across @ bound + self.unit * (np.abs(gain[states]) + across @ np.abs(x))
+        wrong = (
+            doubt[states] + across @ bound + across @ rounded + self.unit * (np.abs(gain[states]) + across @ np.abs(x))
+        )
         x[states], bound[states] = self._solve(c, right, wrong, transposed=False)
 
     def _stretches(self) -> list[tuple[int, int, bool]]:
@@ -267,8 +285,8 @@ class Solver:
         ends = np.concatenate([[0], np.flatnonzero(fast[1:] != fast[:-1]) + 1, [number]])
         return [(int(a), int(b), bool(fast[a])) for a, b in pairwise(ends)]
 
-    def _fast(self, what: str, first: int, last: int, *arrays: Vector | float) -> None:
-        """Let compiled code solve the classes first ... last - 1."""
+    def _fast(self, what: str, first: int, last: int, *arrays: Vector | float) -> int:
+        """Let compiled code solve the classes first ... last - 1; return at which it stops, or -1."""
         if not self._compiled:
             local = np.empty(self.n, np.int64)
             sizes = np.diff(self.order.offsets)
@@ -276,13 +294,10 @@ class Solver:
             closed = np.array([part.closed for part in self.classes])
             widest = int(sizes[sizes <= SMALL].max())
             classes = (self.order.states, self.order.offsets, closed, self.label, local, widest)
-            self._compiled = (self.P.indptr, self.P.indices, self.P.data, self.leaving, self.moving), classes
+            self._compiled = (self.P.indptr, self.P.indices, self.P.data, self.leaving), classes
         chain, classes = self._compiled
         unit = self.inward if what == "visits" else self.unit
-        failed = getattr(kernels(), what)((*chain, unit), classes, first, last, *arrays)
-        if failed >= 0:
-            size = len(self.classes[failed].states)
-            raise AnalysisError(f"a class of {size} nodes is too close to closed: its visits overflow")
+        return int(getattr(kernels(), what)((*chain, unit), classes, first, last, *arrays))
 
     def _solve(self, c: int, right: Vector, wrong: Vector, transposed: bool) -> tuple[Vector, Vector]:
         """Solve a class for a right side that is off by up to `wrong`; return the answer and its bound."""
@@ -381,10 +396,11 @@ class Solver:
             gaps[states] = bound[states] = 0.0
         slow: list[int] = []
         for first, last, fast in self._stretches():
-            if fast:
-                self._fast("gaps", first, last, gaps, bound)
-            else:
-                slow.extend(range(first, last))
+            while fast and first < last:
+                stopped = self._fast("gaps", first, last, gaps, bound)
+                slow.extend([stopped] if stopped >= 0 else [])
+                first = stopped + 1 if stopped >= 0 else last
+            slow.extend(range(first, last))
         for c in slow:
             states = self.classes[c].states
             if not self.classes[c].closed and len(states) > 1:

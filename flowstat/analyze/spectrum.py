@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from math import atan2, inf, log1p, pi
+from dataclasses import dataclass, field, replace
+from math import atan2, pi
 from typing import ClassVar, Literal
 
 import numpy as np
 
 from flowstat.analyze.absorption import trap_name
 from flowstat.analyze.eigen import WHOLE, Leading, leading
+from flowstat.analyze.eigenvalue import Eigenvalue, eigenvalue
 from flowstat.analyze.elimination import UNIT
-from flowstat.analyze.perron import Part, by_root, part_of
+from flowstat.analyze.perron import Part, part_of
+from flowstat.analyze.roots import by_root
 from flowstat.analyze.solve import Solver
 from flowstat.errors import AnalysisError
 from flowstat.estimate.chain import Chain
@@ -19,30 +21,8 @@ from flowstat.results import LINEAGES, Result, Row, number
 
 __all__ = ["ClassSpectrum", "Eigenvalue", "Spectrum", "spectrum"]
 
-
-@dataclass(frozen=True)
-class Eigenvalue:
-    """An eigenvalue of P, or a pair of conjugates (`imaginary` > 0 stands for both).
-
-    `decay` is 1 - modulus, also where that is too small to be told from the modulus; `relaxation` the steps in which
-    what it stands for shrinks to 1/e, `-1 / log modulus`, and `period` the steps of a turn, `2 pi / |arg|`: None for a
-    positive one. `turns` is how often it turns before it has shrunk so. `error_bound` is how far the eigenvalue may be
-    off, proven (`inf`: nothing is proven), and `residual` that of its vector.
-    """
-
-    real: float
-    imaginary: float
-    modulus: float
-    decay: float
-    relaxation: float
-    period: float | None
-    turns: float | None
-    kind: Literal["closed", "transient"]
-    of: str
-    error_bound: float
-    decay_bound: float
-    relaxation_bound: float
-    residual: float
+TIED = 1e-11
+"""Classes are not told apart by less than that, relative to how far their roots are from 1."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +32,10 @@ class ClassSpectrum:
     `root` is its largest eigenvalue: 1 if it is closed; else a run in it leaves with the chance `leaves = 1 - root`
     each step, once it has been there for long. `law` is where it is then: the stationary law, or the quasi-stationary
     one, with its `law_residual` (1-norm of `law P - root law`). `gap` is `root - |second|`: 0 for a periodic class,
-    None for one state. How far they may be off is in `leaves_bound` and `gap_bound`.
+    None for one state, and where the second eigenvalue was not looked for or does not stand out from the others. How
+    far they may be off is in `leaves_bound` and `gap_bound`. Of a large class the eigenvalues that are not found are
+    below a modulus of nearly `below`, an estimate, if some were sought in vain (the root where that is not known);
+    `withheld` are found, but so sensitive to rounding that they are not known.
     """
 
     nodes: tuple[str, ...]
@@ -66,6 +49,8 @@ class ClassSpectrum:
     gap_bound: float
     law: tuple[float, ...]
     law_residual: float
+    below: float | None = None
+    withheld: tuple[tuple[float, float], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -91,8 +76,9 @@ class Spectrum(Result):
         "decay_bound",
         "relaxation_bound",
         "residual",
+        "error_estimate",
     )
-    beside: ClassVar[tuple[str, ...]] = ("decay", "error_bound", "decay_bound", "relaxation_bound", "residual")
+    beside: ClassVar[tuple[str, ...]] = columns[-6:]
     eigenvalues: tuple[Eigenvalue, ...]
     classes: tuple[ClassSpectrum, ...]
     more: bool
@@ -127,16 +113,30 @@ class Spectrum(Result):
                 notes.append(f"{name} is periodic ({part.period}): it has no gap, and never forgets its phase.")
             elif part.gap is not None:
                 notes.append(f"{name} has the gap {number(part.gap)}.")
-        unsure = sum(e.modulus <= e.error_bound < inf for e in self.eigenvalues)
+        unsure = sum(e.may_be_0 for e in self.eigenvalues)
         if unsure:
             notes.append(f"{unsure} of them can't be told from 0: their bounds are as large as they are.")
-        if any(e.error_bound == inf for e in self.eigenvalues):
+        rough = [e.error_estimate for e in self.eigenvalues if e.error_estimate is not None and not e.may_be_0]
+        if rough:
             notes.append(
-                "Large classes that are not reversible: their eigenvalues have residuals, but no proven bound."
+                f"{len(rough)} of them have no proven bound of use, and a small residual alone proves nothing: by "
+                f"their left and right vectors they are off by up to about {number(max(rough))}, an estimate."
             )
-        worst = max((e.residual for e in self.eigenvalues if e.error_bound == inf), default=0.0)
-        if worst > 1e-9:
-            notes.append(f"They come close together, and are only as good as their residuals, up to {number(worst)}.")
+        for part in self.classes:
+            name = _named(part.nodes)
+            if part.withheld:
+                notes.append(
+                    f"Of {name} {len(part.withheld)} near {number(abs(complex(*part.withheld[0])))} in modulus are not "
+                    "listed, nor others like them: rounding may have moved them far, since their left and right "
+                    "vectors are nearly orthogonal, or by as much as they are from 1."
+                )
+            elif part.below is not None and part.below >= part.root:
+                notes.append(f"Of {name} others were sought in vain: they lie too close together next to the root.")
+            elif part.below is not None:
+                notes.append(
+                    f"Of {name} the other eigenvalues don't stand out: they crowd below a modulus of about "
+                    f"{number(part.below)}, by how fast products grow (an estimate)."
+                )
         for name in self.nearest:
             notes.append(f"Of {name} those nearest to 1 were sought: others of large modulus may be missing.")
         return (*notes, LINEAGES) if self.fans_out else tuple(notes)
@@ -160,7 +160,7 @@ def spectrum(chain: Chain, top: int = 10) -> Spectrum:
     Raises
     ------
     AnalysisError
-        If `top` is less than 1, or the eigenvalues of a large class do not converge.
+        If `top` is less than 1, or the Perron vectors of a class can't be told from rounding.
 
     Notes
     -----
@@ -170,7 +170,9 @@ def spectrum(chain: Chain, top: int = 10) -> Spectrum:
     (2017), section 12.2, where it is 1 / gap: the same to first order). Eigenvalues near 1 are worked out as distances
     from 1 by sums of differences along arrows, so that a gap of 1e-17 is not lost. Only classes that may have one of
     the leading eigenvalues are decomposed: some enclosures of all Perron roots at once, linear in the arrows, tell
-    which. Cost of each: n^3 up to 300 states, above see `flowstat.analyze.eigen`.
+    which; of classes whose roots are equal but for 1e-11 of their distance from 1, those that come first. Cost of each:
+    n^3 up to 1,000 states, above see `flowstat.analyze.eigen`: there, eigenvalues that do not stand out from the others
+    are given up after some seconds, and only the Perron root and those that do are listed (`more` tells).
 
     Examples
     --------
@@ -185,25 +187,29 @@ def spectrum(chain: Chain, top: int = 10) -> Spectrum:
     parts: list[ClassSpectrum] = []
     nearest: list[str] = []
     more, least = False, 1.0
-    for c, largest in by_root(solver):
+    for c, leave in by_root(solver, top):
         found.sort(key=lambda e: e.decay)
-        if len(found) >= top and found[top - 1].decay <= 1 - largest:
+        if len(found) >= top and found[top - 1].decay <= leave * (1 + TIED):
             more = True
             break
         part = part_of(solver, c)
         nodes = tuple(chain.names[i] for i in part.states)
         if part.root <= 0:
             continue
+        circle = part.period // 2 + 1
         # Of a pair one line is listed; of a large class so many vectors would be costly.
-        rest = leading(part, 2 * top if len(nodes) <= WHOLE else top + 1)
+        wanted = max(0, top - circle)
+        rest = leading(part, 2 * top if len(nodes) <= WHOLE else min(2 * wanted, wanted + 2))
         listed, described = _described(part, nodes, rest, top)
         found += listed
         parts.append(described)
         if rest.nearest:
             nearest.append(_named(nodes))
+        more = more or circle > top
         if len(rest.apart) < rest.others:
-            # What is not known of this class is below the last that is.
-            more, least = True, min(least, listed[-1].decay)
+            # What is not known of this class is below the last that is, or where its crowd begins.
+            crowd = 1 - rest.below if rest.below is not None and not rest.withheld else 0.0
+            more, least = True, min(least, max(listed[-1].decay, crowd))
     found.sort(key=lambda e: e.decay)
     kept = [e for e in found if e.decay <= least][:top]
     names = {e.of for e in kept}
@@ -230,16 +236,17 @@ def _described(part: Part, nodes: tuple[str, ...], rest: Leading, top: int) -> t
         value = part.root * complex(np.cos(angle), np.sin(angle) if 2 * k < part.period and k else 0.0)
         exact = part.closed and 2 * k % part.period == 0
         turned = part.leave_bound + 8 * UNIT * (not exact)
-        listed.append(_eigenvalue(value, part.leave, angle, kind, name, turned, part.leave_bound, law_residual))
-    bounds = (each.tolist() for each in (rest.bound, rest.apart_bound, rest.residual))
-    for apart, bound, apart_bound, residual in zip(rest.apart, *bounds, strict=True):
+        listed.append(eigenvalue(value, part.leave, angle, kind, name, turned, part.leave_bound, law_residual))
+    bounds = (each.tolist() for each in (rest.bound, rest.apart_bound, rest.residual, rest.estimate))
+    for apart, bound, apart_bound, residual, estimate in zip(rest.apart, *bounds, strict=True):
         if apart.imag <= 0:
             value = complex(1 - apart)
             decay = float((2 * apart.real - abs(apart) ** 2) / (1 + abs(value)))
             decay = max(decay, part.leave)
             angle = atan2(value.imag, value.real)
             apart_bound += 8 * UNIT * decay
-            listed.append(_eigenvalue(value, decay, angle, kind, name, bound + 4 * UNIT, apart_bound, residual))
+            each = eigenvalue(value, decay, angle, kind, name, bound + 4 * UNIT, apart_bound, residual)
+            listed.append(replace(each, error_estimate=estimate) if estimate < bound else each)
     gap, gap_bound = None, 0.0
     if part.period > 1:
         gap = 0.0
@@ -258,41 +265,7 @@ def _described(part: Part, nodes: tuple[str, ...], rest: Leading, top: int) -> t
         gap_bound,
         tuple(part.left.tolist()),
         law_residual,
+        rest.below,
+        tuple((v.real, v.imag) for v in rest.withheld if v.imag >= 0),
     )
     return listed, described
-
-
-def _eigenvalue(
-    value: complex, decay: float, angle: float, closed: bool, name: str, bound: float, apart: float, residual: float
-) -> Eigenvalue:
-    """Return an eigenvalue with what follows from it; `apart` is the bound of its decay."""
-    modulus = 1 - decay
-    turning = abs(angle) > 0 and modulus > (bound if bound < inf else residual)
-    relaxation = _relaxation(decay)
-    # The relaxation time grows as the decay shrinks.
-    doubt = 0.0
-    if apart and relaxation < inf:
-        doubt = max(_relaxation(decay - apart) - relaxation, relaxation - _relaxation(decay + apart))
-        doubt = 1.01 * doubt + 4 * UNIT * relaxation
-    return Eigenvalue(
-        value.real + 0.0,
-        abs(value.imag),
-        modulus,
-        decay,
-        relaxation,
-        2 * pi / abs(angle) if turning else None,
-        abs(angle) * relaxation / (2 * pi) if turning else None,
-        "closed" if closed else "transient",
-        name,
-        bound,
-        apart,
-        doubt,
-        residual,
-    )
-
-
-def _relaxation(decay: float) -> float:
-    """Return the steps in which what decays by so much each step shrinks to 1/e."""
-    if decay <= 0:
-        return inf
-    return -1 / log1p(-decay) if decay < 1 else 0.0

@@ -21,6 +21,10 @@ from flowstat.results import LINEAGES, Result, Row, number
 __all__ = ["StateWithin", "StepChance", "Steps", "Within", "steps", "whole", "within"]
 
 
+MOST = 10_000_000
+"""The longest law."""
+
+
 class StepChance(NamedTuple):
     """The chance to get there with step `steps`, and by then."""
 
@@ -93,8 +97,8 @@ def steps(chain: Chain, targets: Targets | None = None, horizon: int = 100, star
     ChainError
         If the start is no law over the nodes.
     AnalysisError
-        If the horizon is negative, no target is named or one is no node, or a class is too large and too close to
-        closed to be solved.
+        If the horizon is negative or above 10 million, no target is named or one is no node, or a class is too large
+        and too close to closed to be solved.
 
     Notes
     -----
@@ -111,6 +115,8 @@ def steps(chain: Chain, targets: Targets | None = None, horizon: int = 100, star
     ([0.0, 0.5, 0.25, 0.125], 0.125, 0.0)
     """
     horizon = whole(horizon)
+    if horizon > MOST:
+        raise AnalysisError(f"a law of more than {MOST:,} steps is too long: ask for `within`, or for quantiles")
     law = start_law(chain, start)
     aim = aim_at(chain, targets)
     forward = Forward(aim, law)

@@ -105,13 +105,19 @@ class Timed:
                 gain[way.states, k] += last
                 doubt[way.states, k] += unit * (last + gain[way.states, k])
         doubt *= 1.01
-        return Solved(h, off), solver.backward(gain, gain_bound=doubt)
+        # A time longer than any float is refused when it is asked for.
+        with np.errstate(over="ignore", invalid="ignore"):
+            return Solved(h, off), solver.backward(gain, gain_bound=doubt)
 
-    def squares(self, way: Way, h: Solved, g: Solved, unit: float) -> Solved:
-        """Return the mean square of the time till an outcome, in square units, times its chance; (n,)."""
+    def squares(self, way: Way, h: Solved, g: Solved, unit: float, taken: Mask) -> Solved:
+        """Return the mean square of the time till an outcome, in square units, times its chance; (n,).
+
+        `taken` are the arrows of the runs that have the outcome.
+        """
         rounded = exact(np.ones(1))
         rounded.bound[:] = self.solver.unit + 3 * OFF * UNIT
-        mean, variance = self.times.mean / unit, self.times.variance / unit / unit
+        mean = np.where(taken, self.times.mean, 0.0) / unit
+        variance = (np.where(taken, self.times.deviation, 0.0) / unit) ** 2
         gain, doubt = np.zeros(self.solver.n), np.zeros(self.solver.n)
         for each, of in ((variance + mean * mean, h), (2 * mean, _at(g, np.True_, 1 / unit))):
             slow = self.chain.P.copy()
@@ -119,9 +125,9 @@ class Timed:
             part = times(Solved(slow @ of.values, slow @ of.bound), rounded)
             gain, doubt = gain + part.values, doubt + part.bound
         if way.kind != "trap":
-            at, last = way.states, self.times.end_mean / unit
-            ends = self.chain.stop * (self.times.end_variance / unit / unit + last * last)
-            part = times(exact(ends[at]), rounded)
+            at = way.states
+            last, varies = self.times.end_mean[at] / unit, self.times.end_deviation[at] / unit
+            part = times(exact(self.chain.stop[at] * (varies * varies + last * last)), rounded)
             gain[at], doubt[at] = gain[at] + part.values, doubt[at] + part.bound
         return self.solver.backward(gain, gain_bound=1.01 * (doubt + 4 * UNIT * gain))
 
@@ -131,36 +137,44 @@ class Timed:
         t = quotient(g, Solved(np.where(here, h.values, 1.0), np.where(here, h.bound, 0.0)))
         if not np.isfinite(t.bound[here]).all():
             raise AnalysisError(
-                f"runs with the outcome {shown(way.outcome)!r} are too rare on their way for their time to be known: "
-                "ask for fewer outcomes (top)"
+                f"runs with the outcome {shown(way.outcome)!r} are too rare on their way for their time to be known, "
+                "or it is longer than any number: ask for fewer outcomes (top), or in a longer unit of time"
             )
-        # In units of the longest time, a power of two, no square overflows and nothing is rounded.
-        unit = 2.0 ** np.frexp(t.values[here].max(initial=0.0))[1]
-        t = _at(t, here, 1 / unit)
         begins = times(exact(self.law), h)
         mean = quotient(dot(begins, t), way.probability)
         i, j = self.rows, self.columns
-        lasting, spread = _known(self.times.mean / unit), _known(self.times.variance / unit / unit)
+        taken = here[i] & (h.values[j] > 0)
+        at = way.states if way.kind != "trap" else np.zeros(0, np.int64)
+        at = at[here[at]]
+        longest = [
+            *(each[taken].max(initial=0.0) for each in (self.times.mean, self.times.deviation)),
+            *(each[at].max(initial=0.0) for each in (self.times.end_mean, self.times.end_deviation)),
+            t.values[here].max(initial=0.0),
+        ]
+        # In units of the longest time there is, a power of two, no square overflows and nothing is rounded.
+        unit = float(np.ldexp(1.0, np.frexp(max(longest))[1] - 1))
+        t, middle = _at(t, here, 1 / unit), _at(mean, np.True_, 1 / unit)
+        lasting = _known(np.where(taken, self.times.mean, 0.0) / unit)
+        spread = _known((np.where(taken, self.times.deviation, 0.0) / unit) ** 2)
         back = _at(self.passed, here)
         passages = times(times(_pick(back, i), exact(self.shares)), _pick(h, j))
         apart = minus(_pick(t, j), _pick(t, i))
         # A message to its own node changes nothing, and that exactly.
         steps = plus(lasting, _at(apart, i != j))
-        off = minus(t, mean)
+        off = minus(t, middle)
         whole = plus(dot(passages, plus(spread, times(steps, steps))), dot(begins, times(off, off)))
-        if way.kind != "trap":
-            at = way.states
-            last, varies = (_known(x[at]) for x in (self.times.end_mean / unit, self.times.end_variance / unit / unit))
+        if len(at):
+            last, varies = _known(self.times.end_mean[at] / unit), _known((self.times.end_deviation[at] / unit) ** 2)
             step = minus(last, _pick(t, at))
             ends = times(_pick(back, at), exact(self.chain.stop[at]))
             whole = plus(whole, dot(ends, plus(varies, times(step, step))))
         sd = root(quotient(whole, way.probability))
         if sd.bound > POOR * sd.values:
             # Where a run goes round very often, its deviation is as long as its mean: nothing cancels then.
-            second = quotient(dot(exact(self.law), self.squares(way, h, g, unit)), way.probability)
-            other = root(minus(second, times(mean, mean)))
+            second = quotient(dot(exact(self.law), self.squares(way, h, g, unit, taken)), way.probability)
+            other = root(minus(second, times(middle, middle)))
             sd = other if other.bound < sd.bound else sd
-        return _at(mean, np.True_, unit), _at(sd, np.True_, unit)
+        return mean, _at(sd, np.True_, unit)
 
 
 def _largest(chain: Chain, some: Index, values: Vector, top: int) -> list[int]:

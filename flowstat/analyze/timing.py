@@ -97,7 +97,7 @@ def timing(chain: Chain, start: Start = None, *, latencies: Latencies | None = N
         A node or a law over nodes; the chain's start law if not given.
     latencies
         (source, target) -> (mean, standard deviation) in seconds, or a `Latency`; they go before those of the counts.
-        The target `(end)` is what the last event of a run takes.
+        The target `(end)` is what the last event of a run takes. Means are 0 or from 1e-250 to 1e250.
     top
         How many outcomes are listed, at least 0.
 

@@ -95,7 +95,7 @@ def play(
     *,
     longest: int,
     most: int,
-    record: bool = False,
+    record: int = 0,
 ) -> Tally:
     """Play runs of a chain of n nodes; the target n of a table is the end, n + 1 one where lengths do not count.
 
@@ -106,7 +106,7 @@ def play(
     starts
         One row: where runs start.
     runs
-        How many; with `record`, all are in memory.
+        How many; with `record`, all are played at once.
     random
         What draws.
     longest
@@ -114,7 +114,8 @@ def play(
     most
         After so many events in all, runs that have not ended are cut off, and no others begun.
     record
-        Whether to keep the paths.
+        How many events of paths to keep at most: those of as many of the first runs as come to no more. No run is any
+        shorter for that.
     """
     n = len(table.begin)
     tally = Tally.empty(n)
@@ -123,14 +124,13 @@ def play(
     node = starts.draw(np.zeros(lanes, np.int64), random.random(lanes))
     born = np.zeros(lanes, np.int64)
     waiting, step, events = runs - lanes, 0, 0
-    trail: list[tuple[Index, Index]] = []
+    trail = _Trail(runs if record else 0, record)
     lane = np.arange(lanes)
     while len(node):
         visits.add(node)
         step += 1
         events += len(node)
-        if record:
-            trail.append((lane, node))
+        trail.add(lane, node)
         onward = table.draw(node, random.random(len(node)))
         over = np.flatnonzero(onward >= n)
         if len(over):
@@ -161,14 +161,45 @@ def play(
         node = onward
     tally.begun = runs - waiting
     tally.visits, tally.ended, tally.lengths = visits.settle(), ended.settle(), lengths.settle()
-    if record:
-        tally.paths = _paths(trail, runs)
+    tally.paths = trail.paths()
     return tally
 
 
-def _paths(trail: list[tuple[Index, Index]], runs: int) -> list[Index]:
-    """Return the nodes of each run, of lanes that each played one."""
-    lanes = np.concatenate([lane for lane, _ in trail])
-    nodes = np.concatenate([node for _, node in trail])
-    by = np.argsort(lanes, kind="stable")
-    return np.split(nodes[by], np.cumsum(np.bincount(lanes, minlength=runs))[:-1])
+class _Trail:
+    """The nodes of the first `runs` lanes, which each play one run, of no more than `most` events: else of fewer."""
+
+    def __init__(self, runs: int, most: int) -> None:
+        self.runs, self.most = runs, most
+        self.parts: list[tuple[Index, Index]] = []
+        self.number = 0
+
+    def add(self, lane: Index, node: Index) -> None:
+        """Add an event of some lanes, in order."""
+        if not self.runs:
+            return
+        first = int(np.searchsorted(lane, self.runs))
+        # A view of what is left out would hold it all.
+        self.parts.append((lane, node) if first == len(lane) else (lane[:first].copy(), node[:first].copy()))
+        self.number += first
+        if self.number > self.most:
+            self.drop()
+
+    def drop(self) -> None:
+        """Keep no more runs than have three quarters of the events: all of them are going on."""
+        lanes, nodes = self.joined()
+        self.runs = int(np.searchsorted(np.cumsum(np.bincount(lanes, minlength=self.runs)), 0.75 * self.most, "right"))
+        kept = lanes < self.runs
+        self.parts = [(lanes[kept], nodes[kept])]
+        self.number = int(kept.sum())
+
+    def joined(self) -> tuple[Index, Index]:
+        """Return lanes and nodes of all events kept."""
+        return np.concatenate([lane for lane, _ in self.parts]), np.concatenate([node for _, node in self.parts])
+
+    def paths(self) -> list[Index]:
+        """Return the nodes of each run."""
+        if not self.runs:
+            return []
+        lanes, nodes = self.joined()
+        by = np.argsort(lanes, kind="stable")
+        return np.split(nodes[by], np.cumsum(np.bincount(lanes, minlength=self.runs))[:-1])

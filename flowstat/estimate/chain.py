@@ -12,6 +12,7 @@ import numpy.typing as npt
 from scipy import sparse
 
 from flowstat.errors import ChainError
+from flowstat.estimate.chain_matrix import clean, labels_of, square, stops_of
 from flowstat.estimate.counts import Counts
 from flowstat.read.graph import Graph
 from flowstat.read.patterns import parse_pattern
@@ -99,9 +100,9 @@ class Chain:
         Parameters
         ----------
         P : (n, n) array-like or sparse
-            Transition probabilities. A state with `P[i, i] == 1` is a closed class.
+            Transition probabilities, real; they are copied. A state with `P[i, i] == 1` is a closed class.
         names
-            The states' names; `"0"`, `"1"`, ... if not given.
+            The states' names, texts; `"0"`, `"1"`, ... if not given.
         start
             Where runs start; even over the states that nothing else leads to if not given.
         stop : (n,)
@@ -110,7 +111,8 @@ class Chain:
         Raises
         ------
         ChainError
-            If shapes do not fit, an entry is no probability, or a row does not sum to 1 (it says by how much).
+            If shapes do not fit, an entry is no probability, a name no text, or a row does not sum to 1 (it says by how
+            much).
 
         Examples
         --------
@@ -118,20 +120,9 @@ class Chain:
         >>> chain.start
         array([1., 0.])
         """
-        try:
-            matrix = sparse.csr_array(P, dtype=np.float64)
-        except (TypeError, ValueError) as error:
-            raise ChainError(f"P is not a matrix of numbers: {error}") from None
-        if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1]:
-            raise ChainError(f"P has the shape {matrix.shape}: a square matrix is needed")
-        matrix.sum_duplicates()
+        matrix = square(P)
         n = matrix.shape[0]
-        labels = tuple(str(k) for k in range(n)) if names is None else tuple(names)
-        try:
-            ends = np.zeros(n) if stop is None else np.asarray(stop, np.float64)
-        except (TypeError, ValueError) as error:
-            raise ChainError(f"stop is not a list of numbers: {error}") from None
-        chain = cls(labels, _clean(matrix), ends, _even_over_sources(matrix))
+        chain = cls(labels_of(names, n), matrix, stops_of(stop, n), _even_over_sources(matrix))
         return chain if start is None else replace(chain, start=start_law(chain, start))
 
     def closed(self) -> tuple[tuple[str, ...], sparse.csr_array]:
@@ -139,7 +130,7 @@ class Chain:
         n = len(self.names)
         end = sparse.csr_array(np.concatenate([self.stop, [1.0]])[:, None])
         left = sparse.vstack([self.P, sparse.csr_array((1, n))], format="csr")
-        return (*self.names, END), _clean(sparse.csr_array(sparse.hstack([left, end], format="csr")))
+        return (*self.names, END), clean(sparse.csr_array(sparse.hstack([left, end], format="csr")))
 
     def to_networkx(self) -> nx.DiGraph[str]:
         """Return a directed graph: nodes with `stop` and `start`, edges with `share`."""
@@ -273,7 +264,7 @@ def estimate(counts: Counts, graph: Graph | None = None, prior: float = 1.0) -> 
     rows = np.array([i for i, _ in shares], np.int64)
     columns = np.array([j for _, j in shares], np.int64)
     values = np.array(list(shares.values()), np.float64) / weight[rows] if shares else np.zeros(0)
-    P = _clean(sparse.csr_array((values, (rows, columns)), shape=(len(names), len(names))))
+    P = clean(sparse.csr_array((values, (rows, columns)), shape=(len(names), len(names))))
     starts = counts.starts or dict.fromkeys(graph.starts if graph else (), 1)
     total = sum(starts.values())
     start = np.zeros(len(names))
@@ -281,13 +272,6 @@ def estimate(counts: Counts, graph: Graph | None = None, prior: float = 1.0) -> 
         start[index[name]] = n
     law = start / total if total else _even_over_sources(P)
     return Chain(names, P, stop / weight, law, counts, graph, prior)
-
-
-def _clean(matrix: sparse.csr_array) -> sparse.csr_array:
-    """Return the matrix with sorted columns and without stored zeros."""
-    matrix.eliminate_zeros()
-    matrix.sort_indices()
-    return matrix
 
 
 def _even_over_sources(P: sparse.csr_array) -> Vector:

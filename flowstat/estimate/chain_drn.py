@@ -17,8 +17,11 @@ __all__ = ["drn_lines", "parse_drn"]
 
 _plain = re.compile(r"[^\s\"\\\[\]{}!]+")
 _label = re.compile(r'"([^"]*)"|([^\s"]+)')
-_state = re.compile(r"state\s+([0-9]+)\s*(?:!\S+\s*)?(?:\[[^\]]*\]\s*)?(.*)")
+_state = re.compile(r"state\s+([0-9]{1,18})(?![0-9])\s*(?:!\S+\s*)?(?:\[[^\]]*\]\s*)?(.*)")
 _escape = re.compile(r"\\u\{([0-9a-f]+)\}")
+
+DIGITS = 18
+"""Of the longest number of states: Python refuses to read those of thousands of digits."""
 
 SECTIONS = ("@parameters", "@placeholders", "@reward_models", "@nr_states", "@nr_choices", "@model", "@value_type")
 
@@ -115,7 +118,7 @@ def _head(lines: Iterator[tuple[int, str]], origin: str) -> int:
         elif section == "@parameters":
             raise ChainError(f"{origin}:{at}: a chain with parameters ({shown(line)}): put numbers in their place")
         elif section == "@nr_states":
-            if not line.isdecimal() or int(line) < 1:
+            if not line.isdecimal() or len(line) > DIGITS or int(line) < 1:
                 raise ChainError(f"{origin}:{at}: not a number of states: {shown(line)!r}")
             states = int(line)
     if section != "@model" or not kind or states is None:

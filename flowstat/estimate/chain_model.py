@@ -16,11 +16,17 @@ from flowstat.errors import ChainError
 from flowstat.estimate.chain import END, ROW_SLACK, Chain
 from flowstat.read.words import shown
 
-__all__ = ["Model", "Transitions", "named", "node", "numbered", "share"]
+__all__ = ["Model", "Transitions", "fraction", "named", "node", "numbered", "share"]
 
 INIT, DEADLOCK, LAST, FIRST = "init", "deadlock", "end", "start"
 RESERVED = (INIT, DEADLOCK, LAST, FIRST)
 """Labels that are no node's name."""
+
+MOST = 2**31 - 1
+"""How many states a file can have."""
+
+POWER = 10_000
+"""Powers of ten beyond which a number is 0 or infinite as a float, however many digits Python lets it have (4300)."""
 
 
 @dataclass(frozen=True)
@@ -153,15 +159,19 @@ class Transitions:
     columns: array[int] = field(default_factory=lambda: array("q"))
     values: array[float] = field(default_factory=lambda: array("d"))
 
+    def __post_init__(self) -> None:
+        if self.states > MOST:
+            raise ChainError(f"{self.origin}: more states than the {MOST:,} that can be read")
+
     def add(self, line: int, row: int, column: str, chance: str) -> None:
         """Add a transition."""
         try:
             target, value = int(column), share(chance)
-        except (ValueError, ZeroDivisionError):
+        except (ValueError, ArithmeticError):
             raise self.error(line, f"not a transition: {shown(f'{column} : {chance}', 80)!r}") from None
         if not (0 <= row < self.states and 0 <= target < self.states):
             odd = target if 0 <= row < self.states else row
-            raise self.error(line, f"a state {odd}, but states are numbered from 0 to {self.states - 1}")
+            raise self.error(line, f"a state {shown(str(odd))}, but states are numbered from 0 to {self.states - 1}")
         if not 0 <= value <= 1 + ROW_SLACK:
             raise self.error(line, f"{shown(chance)} is no probability")
         self.rows.append(row)
@@ -195,11 +205,44 @@ class Transitions:
 
 
 def share(text: str) -> float:
-    """Return a number as model checkers write it: `0.25`, `1e-3` or `1/4`."""
+    """Return a number as model checkers write it: `0.25`, `1e-3` or `1/4`.
+
+    Raises
+    ------
+    ValueError, ArithmeticError
+        If it is none, or a quotient with a part that is too large, or 0 below.
+    """
     if "/" in text:
         above, below = text.split("/")
-        return float(Fraction(above.strip()) / Fraction(below.strip()))
+        return float(fraction(above.strip()) / fraction(below.strip()))
     return float(text)
+
+
+def fraction(text: str) -> Fraction:
+    """Return a number as it is written, exactly; 0 for one so small that no float is as small.
+
+    A `Fraction` of 1e-99999999 has a hundred million digits: Python would be at it for minutes.
+
+    Raises
+    ------
+    ValueError
+        If it is no number.
+    OverflowError
+        If it is far larger than any float.
+    ZeroDivisionError
+        For `1/0`.
+
+    Examples
+    --------
+    >>> fraction("0.1"), fraction("1/3"), fraction("1e-99999999")
+    (Fraction(1, 10), Fraction(1, 3), Fraction(0, 1))
+    """
+    digits, power, exponent = text.lower().partition("e")
+    if not power or abs(int(exponent)) <= POWER:
+        return Fraction(text)
+    if Fraction(digits) and int(exponent) > 0:
+        raise OverflowError(f"{shown(text)} is too large")
+    return Fraction(0)
 
 
 def numbered(file: TextIO) -> Iterator[tuple[int, str]]:

@@ -20,8 +20,9 @@ __all__ = ["from_word", "label_lines", "parse_labels", "parse_transitions", "to_
 _word = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _odd = re.compile(r"[^A-Za-z0-9_]|(?<=_)_(?=u)|^[0-9]")
 _escape = re.compile(r"__u([0-9a-f]+)_")
-_declared = re.compile(r'([0-9]+)="([^"]*)"')
-_held = re.compile(r"([0-9]+)\s*:\s*([0-9 ]*)")
+# Longer numbers are none of a state or a label, and Python refuses to read those of thousands of digits.
+_declared = re.compile(r'([0-9]{1,18})="([^"]*)"')
+_held = re.compile(r"([0-9]{1,18})\s*:\s*((?:[0-9]{1,18}(?: +|$))*)")
 
 
 def to_word(label: str) -> str:
@@ -87,6 +88,12 @@ def parse_transitions(file: TextIO, origin: str) -> sparse.csr_array:
         ) from None
     if states < 1 or transitions < 0:
         raise ChainError(f"{origin}:{at}: a chain needs at least one node")
+    if states > 2 * (transitions + 1):
+        # Two for each, one that leads and one that is led to: the others could not even be come to.
+        raise ChainError(
+            f"{origin}:{at}: {states:,} states, and {transitions:,} transitions: every state has one, to itself "
+            "where it is not left"
+        )
     rows = Transitions(origin, states)
     for at, line in lines:
         parts = line.split()

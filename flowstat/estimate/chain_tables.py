@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Hashable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,19 +13,23 @@ from scipy import sparse
 
 from flowstat.errors import ChainError
 from flowstat.estimate.chain import END, Chain
-from flowstat.read.words import shown
+from flowstat.read.words import is_storable, shown
 
 if TYPE_CHECKING:
     import pandas as pd
 
 __all__ = ["chain_frame", "chain_from_frame", "chain_from_networkx"]
 
+WHOLE = 2.0**53
+"""From here on floats skip whole numbers, and so may be other nodes than those that were meant."""
+
 
 def chain_frame(chain: Chain) -> pd.DataFrame:
     """Return a chain as a table: columns source, target, share.
 
     One row an arrow, by source; the target `(end)` is the stop; rows without a source are the start law, and come
-    first. `chain_from_frame` reads it back as it was.
+    first. `chain_from_frame` reads it back as it was. Names that can't be encoded, for the half of a surrogate pair in
+    them, are in columns of Python objects.
 
     Examples
     --------
@@ -45,7 +49,9 @@ def chain_frame(chain: Chain) -> pd.DataFrame:
     by = np.lexsort((target, source))
     source, target, share = source[by], target[by], share[by]
     target = np.where(target == n, -1, target)
-    return pd.DataFrame({"source": names[source + 2], "target": names[target + 2], "share": share})
+    kind = None if all(map(is_storable, chain.names)) else object
+    ends = (pd.Series(names[at + 2], dtype=kind) for at in (source, target))
+    return pd.DataFrame(dict(zip(("source", "target"), ends, strict=True)) | {"share": share})
 
 
 def chain_from_frame(
@@ -59,13 +65,15 @@ def chain_from_frame(
         One row an arrow, as of `chain_frame`; or one row and one column a node, named alike, and perhaps a column
         `(end)`.
     source, target, share
-        The columns of a table of arrows. Several rows of one arrow add up.
+        The columns of a table of arrows. Several rows of one arrow add up. A node that is a target only is where runs
+        stop. Nodes that are no texts are named by what they are as text, and whole numbers alike whether they are
+        floats or not: pandas makes floats of a column in which a number is missing.
 
     Raises
     ------
     ChainError
-        If columns are missing, a share is no probability, or a row does not sum to 1 (it says by how much). A node that
-        is a target only is where runs stop.
+        If columns are missing, a row has no target, a share is no probability, two nodes are one as text or number (1
+        and "1", 7 and "007"), or a row does not sum to 1 (it says by how much).
 
     Examples
     --------
@@ -78,18 +86,24 @@ def chain_from_frame(
     if all(column in given for column in (source, target, share)):
         start: dict[str, float] = {}
         arrows: list[tuple[str, str, float]] = []
-        blank = frame[source].isna().tolist()
-        columns = (frame[source].tolist(), frame[target].tolist(), frame[share].tolist())
-        for nothing, a, b, p in zip(blank, *columns, strict=True):
-            value = _number(p, a, b)
+        blank, lost = frame[source].isna().tolist(), np.flatnonzero(frame[target].isna().to_numpy())
+        if len(lost):
+            raise ChainError(
+                f"row {lost[0] + 1} has no {target}: name a node, or {END} where runs stop (only a {source} may be "
+                "missing, where runs start)"
+            )
+        sources, targets, shares = (frame[column].tolist() for column in (source, target, share))
+        named = _named(a for a in (*sources, *targets) if not _missing(a))
+        _apart(named)
+        for nothing, a, b, p in zip(blank, sources, targets, shares, strict=True):
+            value, into = _number(p, a, b), _text(b)
             if nothing:
-                start[str(b)] = start.get(str(b), 0.0) + value
+                start[into] = start.get(into, 0.0) + value
             else:
-                arrows.append((str(a), str(b), value))
+                arrows.append((_text(a), into, value))
         names = [a for a, _, _ in arrows] + [b for _, b, _ in arrows if b != END] + list(start)
         return _chain(dict.fromkeys(names), arrows, {}, start)
-    names_ = [str(name) for name in frame.index]
-    columns_ = [str(name) for name in given]
+    names_, columns_ = list(map(_text, frame.index)), list(map(_text, given))
     if set(columns_) - {END} != set(names_) or len(columns_) != len(set(columns_)) or len(names_) != len(set(names_)):
         raise ChainError(
             f"a chain is a table with the columns {source}, {target} and {share}, or one whose rows and columns are "
@@ -119,7 +133,8 @@ def chain_from_networkx(graph: Any, share: str = "share") -> Chain:
     Raises
     ------
     ChainError
-        If the graph is not directed, two nodes have one name, an arrow has no share, or a row does not sum to 1.
+        If the graph is not directed, two nodes are one as text (1 and "1"), an arrow has no share, or a row does not
+        sum to 1.
 
     Examples
     --------
@@ -131,9 +146,8 @@ def chain_from_networkx(graph: Any, share: str = "share") -> Chain:
     """
     if not graph.is_directed():
         raise ChainError("a chain is a directed graph: this one is not")
-    name = {node: str(node) for node in graph}
-    if len(set(name.values())) < len(name):
-        raise ChainError("two nodes of the graph have the same name as text")
+    _named(graph)
+    name = {node: _text(node) for node in graph}
     arrows = []
     for a, b, data in graph.edges(data=True):
         if share not in data:
@@ -148,6 +162,57 @@ def chain_from_networkx(graph: Any, share: str = "share") -> Chain:
                 law[name[node]] = _number(data[what], node, what)
     names = [each for each in name.values() if each != END]
     return _chain(names, arrows, stop, {node: p for node, p in start.items() if p})
+
+
+def _missing(node: object) -> bool:
+    """Return whether there is no node: None, or what does not equal itself (NaN, NaT), or pandas' NA."""
+    return node is None or type(node).__name__ == "NAType" or bool(node != node)
+
+
+def _text(node: object) -> str:
+    """Return the name of a node; whole numbers alike, whether they are floats or not."""
+    if isinstance(node, str):
+        return str(node)
+    if _missing(node):
+        raise ChainError("a node without a name: None, NaN and NA name none")
+    if isinstance(node, float | np.floating) and float(node).is_integer():
+        if abs(float(node)) >= WHOLE:
+            raise ChainError(f"the node {float(node)!r} is a float that may be several numbers: name it by a text")
+        return str(int(node))
+    return str(node)
+
+
+def _named(nodes: Iterable[Hashable]) -> dict[str, object]:
+    """Return the nodes by their names, or raise a ChainError for two of one name."""
+    found: dict[str, object] = {}
+    for node in nodes:
+        text = _text(node)
+        other = found.setdefault(text, node)
+        if other is not node and other != node:
+            raise ChainError(
+                f"two nodes are the same as text: {shown(repr(other))} and {shown(repr(node))}: make texts of all, or "
+                "numbers"
+            )
+    return found
+
+
+def _apart(named: Mapping[str, object]) -> None:
+    """Raise a ChainError for a text and a number that are the same number: columns may have been read unlike."""
+    numbers = {text for text, node in named.items() if not isinstance(node, str)}
+    if not numbers:
+        return
+    for text, node in named.items():
+        if not isinstance(node, str):
+            continue
+        try:
+            same = _text(float(text))
+        except (ValueError, ChainError):
+            continue
+        if same in numbers:
+            raise ChainError(
+                f"a node is {shown(repr(named[same]))}, a number, and another is {shown(repr(text))}, a text: read "
+                "both columns as texts (dtype=str), or both as numbers"
+            )
 
 
 def _number(value: Any, source: object, target: object) -> float:

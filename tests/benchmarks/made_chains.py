@@ -10,32 +10,40 @@ LARGEST = 60
 
 
 def program_like(n, shuffled=False, seed=0):
-    """Return P and the chances to stop: classes of up to sixty states, four arrows each, that lead on to later ones."""
+    """Return P and the chances to stop: classes of up to sixty states, each left at one of them only.
+
+    Four arrows a state: one round its class and three within it; where a class is left, two of them lead on, to later
+    classes, or in one case of ten to one of the last states, where runs end.
+    """
     rng = np.random.default_rng(seed)
+    last = n - n // 50
     sizes = rng.integers(1, LARGEST + 1, 2 * n // LARGEST + 100)
     ends = np.cumsum(sizes)
-    ends = np.append(ends[ends < n], n)
+    ends = np.append(ends[ends < last], last)
     begins = np.concatenate([[0], ends[:-1]])
     part = np.repeat(np.arange(len(ends)), ends - begins)
     low, high = begins[part], ends[part]
-    i = np.arange(n)
-    ring = np.where(i + 1 < high, i + 1, low)
-    inner = [low + (rng.random(n) * (high - low)).astype(np.int64) for _ in range(2)]
-    onward = np.minimum(high + (rng.random(n) * 200).astype(np.int64), n - 1)
-    weights = rng.dirichlet(np.ones(4), n)
-    weights[:, 3] *= 0.3
-    weights *= 0.98 / weights.sum(axis=1, keepdims=True)
-    P = sparse.csr_array((weights.T.ravel(), (np.tile(i, 4), np.concatenate([ring, *inner, onward]))), shape=(n, n))
+    i = np.arange(last)
+    columns = low[:, None] + (rng.random((last, 4)) * (high - low)[:, None]).astype(np.int64)
+    columns[:, 0] = np.where(i + 1 < high, i + 1, low)
+    ways = ends[:, None] + (rng.random((len(ends), 2)) * 2000).astype(np.int64)
+    away = (rng.random(ways.shape) < 0.1) | (ways >= last)
+    ways[away] = rng.integers(last, n, int(away.sum()))
+    columns[ends - 1, 2:] = ways
+    weights = rng.dirichlet(np.ones(4), last)
+    weights[ends - 1] = rng.dirichlet([1, 1, 4, 4], len(ends))
+    P = sparse.csr_array((weights.ravel(), (np.repeat(i, 4), columns.ravel())), shape=(n, n))
     if shuffled:
-        order = rng.permutation(n)
+        order = np.concatenate([[0], 1 + rng.permutation(n - 1)])
         P = sparse.csr_array(P[order][:, order])
     return complete(P)
 
 
 def giant(n, seed=0):
-    """Return one class of n states, of four arrows to anywhere each; one event in a hundred ends its run."""
+    """Return one class of n states, of four arrows to anywhere each; half of the runs end at each thousandth."""
     rng = np.random.default_rng(seed)
-    weights = rng.dirichlet(np.ones(4), n) * 0.99
+    weights = rng.dirichlet(np.ones(4), n)
+    weights[::1000] /= 2
     columns = rng.integers(0, n, (n, 4))
     columns[:, 0] = (np.arange(n) + 1) % n
     return complete(sparse.csr_array((weights.ravel(), (np.repeat(np.arange(n), 4), columns.ravel())), shape=(n, n)))

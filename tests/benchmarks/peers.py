@@ -28,7 +28,7 @@ def restarted(P, stop, start=0):
 class Storm:
     """A chain in Storm, with its answers from state 0."""
 
-    def __init__(self, matrix, labels=None, sound=True, ends=1):
+    def __init__(self, matrix, labels=None, sound=True, ends=1, precision=None):
         import stormpy
         import stormpy.datastructures
         import stormpy.developer
@@ -37,6 +37,8 @@ class Storm:
 
         self.stormpy = stormpy
         self.environment = stormpy.environments.sound() if sound else stormpy.environments.Environment()
+        if precision:
+            self.environment.solver().native().precision = stormpy.Rational(precision)
         n = matrix.shape[0]
         matrix = sparse.csr_array(matrix)
         matrix.sort_indices()
