@@ -1,105 +1,42 @@
-"""Elementary cycles: the most probable ones, exactly, without listing all."""
+"""Elementary cycles: the foremost ones by probability, flux, events or time, exactly, without listing all."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from heapq import heappop, heappush
-from math import inf, isinf, log, prod
-from typing import ClassVar, Literal
+from collections.abc import Iterator, Sequence
+from math import isinf, prod
 
 import numpy as np
 
-from flowstat.analyze.elimination import eliminate
-from flowstat.analyze.solve import DENSE, Index, Solver, Vector
+from flowstat.analyze.arrow_times import Latencies, arrow_times
+from flowstat.analyze.bounded import MARGIN, quotient
+from flowstat.analyze.cycle_flux import Flux, Fluxes
+from flowstat.analyze.cycle_list import ORDERS, Cycle, Cycles, Order
+from flowstat.analyze.cycle_search import Lightest, lightest
+from flowstat.analyze.derived import positions, whole
+from flowstat.analyze.flux_search import most_travelled
+from flowstat.analyze.solve import Solved, Solver, Vector, total
 from flowstat.errors import AnalysisError
 from flowstat.estimate.chain import Chain, Start, start_law
-from flowstat.results import LINEAGES, Result, Row, number
 
-__all__ = ["Cycle", "Cycles", "cycles"]
+__all__ = ["Cycle", "Cycles", "cycles", "iter_cycles"]
 
-BUDGET = 1_000_000
-"""Arrows that the search follows before it stops and says so."""
+FIRST = 8
+"""How many cycles are looked for at once when they are asked for one by one; then `GROWTH` times as many."""
 
-TIES = 20_000
-"""Steps to settle which of many equally probable cycles come last in the list."""
-
-TIE = 1e-9
-"""Cycles whose -log probability differs by less are put in order by length and names."""
+GROWTH = 4
 
 
-@dataclass(frozen=True)
-class Cycle:
-    """An elementary cycle.
-
-    `nodes` starts at its first node in the chain's order and does not repeat it; `probability` is the
-    product of its shares; `traversals` the expected number of times a run closes it, loops erased as they
-    close (`inf` in a closed class that is reached).
-    """
-
-    nodes: tuple[str, ...]
-    keys: tuple[str, ...]
-    probability: float
-    traversals: float
-
-    @property
-    def kind(self) -> Literal["self", "chain"]:
-        """`self` for one node, else `chain`."""
-        return "self" if len(self.nodes) == 1 else "chain"
-
-    @property
-    def name(self) -> str:
-        """The cycle as one reads it, closed: `a -> b -> a`."""
-        return " -> ".join((*self.nodes, self.nodes[0]))
-
-
-@dataclass(frozen=True)
-class Cycles(Result):
-    """The most probable elementary cycles, best first.
-
-    `covered` is the share of all events on the listed cycles (None if runs may never end); `more` tells
-    whether there are others; `complete` whether the search could finish.
-    """
-
-    title: ClassVar[str] = "Cycles, most probable first"
-    columns: ClassVar[tuple[str, ...]] = ("cycle", "length", "kind", "keys", "probability", "traversals")
-    cycles: tuple[Cycle, ...]
-    covered: float | None
-    more: bool
-    complete: bool
-    fans_out: bool = False
-
-    def rows(self) -> list[Row]:
-        """Return one row a cycle."""
-        return [
-            {
-                "cycle": c.name,
-                "length": len(c.nodes),
-                "kind": c.kind,
-                "keys": list(c.keys),
-                "probability": c.probability,
-                "traversals": c.traversals,
-            }
-            for c in self.cycles
-        ]
-
-    def notes(self) -> tuple[str, ...]:
-        """Say what the columns mean and what is not listed."""
-        if not self.cycles:
-            return ("There is no cycle.",) if self.complete else ("No cycle was found within the search's bound.",)
-        notes = ["probability: product of the shares; traversals: how often a run goes round it, on average."]
-        if self.covered is not None:
-            notes.append(f"The listed cycles carry {number(100 * self.covered)}% of all events.")
-        if self.more:
-            notes.append("There are more cycles, none more probable: raise top to see them.")
-        if not self.complete:
-            notes.append("The search stopped at its bound: a cycle as probable as the last ones may be missing.")
-        if self.fans_out:
-            notes.append(LINEAGES)
-        return tuple(notes)
-
-
-def cycles(chain: Chain, top: int = 20, start: Start = None, max_length: int | None = None) -> Cycles:
-    """List the most probable elementary cycles.
+def cycles(
+    chain: Chain,
+    top: int = 20,
+    start: Start = None,
+    max_length: int | None = None,
+    *,
+    by: Order = "probability",
+    through: str | None = None,
+    latencies: Latencies | None = None,
+) -> Cycles:
+    """List the foremost elementary cycles.
 
     Parameters
     ----------
@@ -111,161 +48,212 @@ def cycles(chain: Chain, top: int = 20, start: Start = None, max_length: int | N
         Start of runs for `traversals`; the chain's start law if not given.
     max_length
         Longest cycle that is listed, in nodes.
+    by
+        What they are listed by: `probability`, the product of their shares; `flux`, how often a run goes round them;
+        `events`, their flux times their length; `time`, their flux times what their messages take. By all but
+        probability those of closed classes come first, by the chance to be trapped there and flux per event in the
+        long run; cycles that no run comes to are left out.
+    through
+        Only cycles through this node.
+    latencies
+        Of arrows, beside those that were recorded; for `time`.
+
+    Returns
+    -------
+    Cycles
+        Exact and best first; equals (to nine digits) by length, then by their names from the alphabetically first one.
 
     Raises
     ------
     AnalysisError
-        If `top` or `max_length` is less than 1.
+        If `top` or `max_length` is less than 1, `by` is nothing that cycles are listed by, a latency is missing, or
+        more than 400 nodes are joined by arrows that carry enough to be searched (not by probability).
+    ChainError
+        If a node or the start is not there.
 
     Notes
     -----
-    Best-first search from each root over nodes after it in its class, bounded by the shortest way back in -log p:
-    exact, and without enumerating all cycles (Johnson, SIAM J. Comput. 4 (1975), for the rooting; Hart, Nilsson,
-    Raphael 1968 for the bound). Traversals are `P(hit c) * product of shares * det N[c, c]`, the expected number of
-    times loop-erasure closes c, the same from whichever node c is written; by elimination of all other
-    states `det N[c, c]` is the product of the reciprocal pivots, and nothing is subtracted. Source: Lawler and
-    Limic, Random Walk (2010), section 9.
+    By probability: see `flowstat.analyze.cycle_search`, and for graphs in which too many paths lead nowhere
+    `flowstat.analyze.cycle_delay`; time grows with the arrows and with the paths that are as probable as the last cycle
+    listed. By flux: see `flowstat.analyze.flux_search`; each path that carries as much as that costs an elimination of
+    those states of its class that are joined by arrows that carry as much. Traversals, with proven bounds: see
+    `flowstat.analyze.cycle_flux`.
 
     Examples
     --------
     >>> chain = Chain.from_matrix([[0.5, 0.25], [1, 0]], ["a", "b"], "a", stop=[0.25, 0])
     >>> [(c.name, c.probability, c.traversals) for c in cycles(chain).cycles]
     [('a -> a', 0.5, 2.0), ('a -> b -> a', 0.25, 1.0)]
+    >>> [c.name for c in cycles(chain, through="b").cycles]
+    ['a -> b -> a']
     """
-    if top < 1 or (max_length is not None and max_length < 1):
-        raise AnalysisError("ask for at least one cycle, of at least one node")
-    law = start_law(chain, start)
-    solver = Solver(chain.P, chain.stop)
-    visited, entered = solver.visits(law)
-    v, inflow = visited.values, entered.values
-    paths, more, complete = _search(chain, solver, top, max_length)
-    found = []
-    for path in paths:
-        closing = [*path[1:], path[0]]
-        # Sorted, so that rounding does not depend on the chain's order.
-        p = prod(sorted(float(chain.P[i, j]) for i, j in zip(path, closing, strict=True)))
-        names = tuple(chain.names[i] for i in path)
-        keys = tuple("|".join(chain.keys(chain.names[i], chain.names[j])) for i, j in zip(path, closing, strict=True))
-        found.append(Cycle(names, keys, p, _traversals(solver, inflow, np.array(path), p)))
-    events = float(v.sum())
-    covered = None if isinf(events) else sum(c.traversals * len(c.nodes) for c in found) / events
-    return Cycles(tuple(found), covered, more, complete, chain.fans_out)
+    top, asked = whole("top", top, 1), _Asked(chain, start, max_length, by, through, latencies)
+    found = asked.search(top)
+    made, refused = asked.cycles(found.paths)
+    covered = asked.covered(made)
+    return Cycles(
+        made,
+        None if covered is None else float(covered.values),
+        found.more,
+        found.complete,
+        chain.fans_out,
+        by,
+        0.0 if covered is None else float(covered.bound),
+        refused,
+    )
 
 
-def _rotated(nodes: tuple[str, ...]) -> tuple[str, ...]:
-    """Return a cycle from its alphabetically first node: the same for every order of the chain."""
-    at = nodes.index(min(nodes))
-    return nodes[at:] + nodes[:at]
+def iter_cycles(
+    chain: Chain,
+    start: Start = None,
+    max_length: int | None = None,
+    *,
+    by: Order = "probability",
+    through: str | None = None,
+    latencies: Latencies | None = None,
+    flux: bool = True,
+    top: int | None = None,
+) -> Iterator[Cycle]:
+    """Yield elementary cycles one by one, in the order of `cycles`: the first ones come at once.
+
+    It ends after the last cycle, or where the search would take too long to go on: `cycles` tells which.
+
+    Parameters
+    ----------
+    chain, start, max_length, by, through, latencies
+        As for `cycles`.
+    flux
+        Whether to work out the traversals; without them only the graph is looked at, by probability.
+    top
+        How many at most, if that is known: then it searches once. All of them, if not given.
+
+    Raises
+    ------
+    AnalysisError, ChainError
+        As `cycles`.
+
+    Notes
+    -----
+    It searches for 8 cycles, then for 4 times as many, and so on: in all, little more than to search once for those
+    that are taken.
+
+    Examples
+    --------
+    >>> chain = Chain.from_matrix([[0.5, 0.25], [1, 0]], ["a", "b"], "a", stop=[0.25, 0])
+    >>> next(iter_cycles(chain)).name
+    'a -> a'
+    """
+    asked = _Asked(chain, start, max_length, by, through, latencies)
+    return asked.one_by_one(flux, None if top is None else whole("top", top, 1))
 
 
-def _search(chain: Chain, solver: Solver, top: int, max_length: int | None) -> tuple[list[tuple[int, ...]], bool, bool]:
-    """Return the best cycles as paths of positions, whether there are more, and whether it finished."""
-    P = chain.P
-    arrows: dict[int, list[tuple[int, float]]] = {}
-    classes: dict[int, Index] = {}
-    for states in solver.cyclic():
-        members = set(states.tolist())
-        for i in members:
-            span = range(P.indptr[i], P.indptr[i + 1])
-            out = [(int(P.indices[k]), max(0.0, -log(P.data[k]))) for k in span if int(P.indices[k]) in members]
-            arrows[i] = out
-            classes[i] = states
-    heap: list[tuple[float, float, tuple[str, ...], tuple[int, ...], float]] = []
-    bounds: dict[int, dict[int, float]] = {}
+class _Asked:
+    """What is asked for, and what it takes to answer."""
 
-    def put(bound: float, order: float, path: tuple[int, ...], cost: float) -> None:
-        """Queue a path; of equal bounds, closed cycles and then the longest paths come first."""
-        heappush(heap, (round(bound, 11), order, tuple(chain.names[i] for i in path), path, cost))
+    def __init__(
+        self,
+        chain: Chain,
+        start: Start,
+        max_length: int | None,
+        by: str,
+        through: str | None,
+        latencies: Latencies | None,
+    ) -> None:
+        if by not in ORDERS:
+            raise AnalysisError(f"cycles are listed by {', '.join(ORDERS)}, not by {by!r}")
+        self.chain, self.by = chain, by
+        self.law = start_law(chain, start)
+        self.max_length = None if max_length is None else whole("max_length", max_length, 1)
+        self.through = None if through is None else int(positions(chain, through)[0])
+        self.rows, self.columns, self.shares = chain.arrows()
+        self.latencies = latencies
+        self.times: Vector = np.zeros(0)
+        self.solved: tuple[Fluxes, Solved] | None = None
 
-    for states in solver.cyclic():
-        for root in states.tolist():
-            # The way back is worked out only when a root's best first step makes it worth while.
-            put(min(weight for _, weight in arrows[root]), 0, (root,), 0.0)
-    done: list[tuple[float, tuple[int, ...]]] = []
-    steps = settling = 0
-    while heap:
-        bound, order, _, path, cost = heappop(heap)
-        if isinf(bound):
-            break
-        if len(done) > top and bound > done[top][0] + TIE:
-            break
-        if order == -inf:
-            done.append((bound, path))
-            continue
-        steps += len(arrows[path[-1]])
-        settling += len(done) > top
-        if steps > BUDGET or settling > TIES:
-            return _best(chain, done, top), True, False
-        root = path[0]
-        if order == 0:
-            back = bounds[root] = _ways_back(arrows, classes[root], root)
-            put(back[-1], -1, path, 0.0)
-            continue
-        back = bounds[root]
-        for target, weight in arrows[path[-1]]:
-            if target == root:
-                put(cost + weight, -inf, path, cost + weight)
-            elif target > root and target not in path and (max_length is None or len(path) < max_length):
-                reach = cost + weight + back.get(target, inf)
-                if not isinf(reach):
-                    put(reach, -1 - len(path), (*path, target), cost + weight)
-    return _best(chain, done, top), len(done) > top, True
+    def fluxes(self) -> tuple[Fluxes, Solved]:
+        """Return what finds fluxes, and the visits of nodes."""
+        if self.solved is None:
+            solver = Solver(self.chain.P, self.chain.stop)
+            visited, entered = solver.visits(self.law)
+            self.solved = Fluxes(solver, entered), visited
+        return self.solved
 
+    def search(self, top: int) -> Lightest:
+        """Return the foremost cycles."""
+        names = self.chain.names
+        if self.by == "probability":
+            weights = np.maximum(-np.log(self.shares), 0.0)
+            return lightest(names, (self.rows, self.columns, weights), top, self.max_length, self.through)
+        fluxes, visited = self.fluxes()
+        if self.by == "events":
+            self.times = np.ones(len(self.rows))
+        elif self.by == "time" and not len(self.times):
+            label = fluxes.solver.label
+            reached = visited.values[self.rows] > 0
+            needed = (label[self.rows] == label[self.columns]) & reached
+            self.times = arrow_times(self.chain, self.latencies, needed).mean
+        return most_travelled(names, fluxes, visited, self.times, top, self.max_length, self.through)
 
-def _best(chain: Chain, done: list[tuple[float, tuple[int, ...]]], top: int) -> list[tuple[int, ...]]:
-    """Return the best cycles; equals within rounding are ordered by length and names."""
-    done.sort(key=lambda c: c[0])
-    ranked = []
-    level = -inf
-    for cost, path in done:
-        # Costs of equal products differ in their last digits: a step starts a new rank.
-        level = cost if cost > level + TIE else level
-        ranked.append((level, len(path), _rotated(tuple(chain.names[i] for i in path)), path))
-    return [path for *_, path in sorted(ranked)[:top]]
+    def cycles(self, paths: Sequence[tuple[int, ...]], flux: bool = True) -> tuple[tuple[Cycle, ...], str]:
+        """Return cycles with what is to be known of them, and why some of that is not there."""
+        measured: list[Flux | None] = [None] * len(paths)
+        refused = ""
+        if flux and paths:
+            fluxes, _ = self.fluxes()
+            try:
+                measured = list(fluxes.of(paths))
+            except AnalysisError:
+                label = fluxes.solver.label
+                by_class: dict[int, list[int]] = {}
+                for k, path in enumerate(paths):
+                    by_class.setdefault(int(label[path[0]]), []).append(k)
+                for some in by_class.values():
+                    try:
+                        for k, each in zip(some, fluxes.of([paths[k] for k in some]), strict=True):
+                            measured[k] = each
+                    except AnalysisError as error:
+                        refused = str(error)
+        return tuple(self.made(paths, measured)), refused
 
+    def made(self, paths: Sequence[tuple[int, ...]], measured: list[Flux | None]) -> Iterator[Cycle]:
+        chain, n = self.chain, len(self.chain.names)
+        sources = np.fromiter((i for path in paths for i in path), np.int64)
+        targets = np.fromiter((i for path in paths for i in (*path[1:], path[0])), np.int64)
+        at = np.searchsorted(self.rows * n + self.columns, sources * n + targets)
+        shares, begin = self.shares[at].tolist(), 0
+        for path, flux in zip(paths, measured, strict=True):
+            end = begin + len(path)
+            # Sorted, so that rounding does not depend on the chain's order.
+            p = prod(sorted(shares[begin:end]))
+            names = tuple([chain.names[i] for i in path])
+            keys = ("",) * len(path)
+            if chain.graph is not None:
+                keys = tuple("|".join(chain.keys(i, j)) for i, j in zip(names, (*names[1:], names[0]), strict=True))
+            if flux is None:
+                yield Cycle(names, keys, p, None)
+            else:
+                taken = float(self.times[at[begin:end]].sum()) if self.by == "time" else None
+                time = None if taken is None else flux.traversals * taken
+                yield Cycle(names, keys, p, flux.traversals, flux.error_bound, flux.rate, flux.rate_bound, time)
+            begin = end
 
-def _ways_back(arrows: dict[int, list[tuple[int, float]]], states: Index, root: int) -> dict[int, float]:
-    """Return the least cost to come to the root through nodes after it; under -1, that of a whole cycle."""
-    into: dict[int, list[tuple[int, float]]] = {}
-    for i in states.tolist():
-        if i >= root:
-            for j, weight in arrows[i]:
-                if j >= root:
-                    into.setdefault(j, []).append((i, weight))
-    best: dict[int, float] = {}
-    heap = [(weight, i) for i, weight in into.get(root, ())]
-    heap.sort()
-    cycle = inf
-    while heap:
-        cost, i = heappop(heap)
-        if i == root:
-            cycle = min(cycle, cost)
-            continue
-        if i in best:
-            continue
-        best[i] = cost
-        for j, weight in into.get(i, ()):
-            if j not in best:
-                heappush(heap, (cost + weight, j))
-    best[-1] = cycle
-    return best
+    def covered(self, made: Sequence[Cycle]) -> Solved | None:
+        """Return the share of all events on cycles; None where runs may never end."""
+        _, visited = self.fluxes()
+        if isinf(float(visited.values.sum())) or any(c.traversals is None for c in made):
+            return None
+        on = np.array([(c.traversals or 0.0) * len(c.nodes) for c in made])
+        off = np.array([c.error_bound * len(c.nodes) for c in made])
+        share = quotient(total(Solved(on, MARGIN * off)), total(visited))
+        return Solved(np.minimum(share.values, 1.0), share.bound)
 
-
-def _traversals(solver: Solver, inflow: Vector, path: Index, p: float) -> float:
-    """Return the expected loop-erased traversals of a cycle."""
-    part = solver.classes[int(solver.label[path[0]])]
-    chance = float(inflow[part.states].sum())
-    if chance == 0:
-        return 0.0
-    if part.closed:
-        return inf
-    on = np.zeros(solver.n, bool)
-    on[path] = True
-    rest = part.states[~on[part.states]]
-    ordered = np.concatenate([path, rest])
-    if len(ordered) > 2 * DENSE:
-        raise AnalysisError(f"a class of {len(ordered)} nodes is too large for the traversals of its cycles")
-    gone = eliminate(solver.block(ordered), solver.exits[ordered])
-    hit = gone.censored(inflow[ordered], len(path)).sum()
-    returns: float = prod(1 / pivot for pivot in gone.pivots[: len(path)].tolist())
-    return float(hit) * p * returns
+    def one_by_one(self, flux: bool, last: int | None) -> Iterator[Cycle]:
+        """Search for more and more."""
+        top, given = last or FIRST, 0
+        while True:
+            found = self.search(top)
+            yield from self.cycles(found.paths[given:], flux)[0]
+            given = len(found.paths)
+            if last is not None or not found.more or not found.complete:
+                return
+            top *= GROWTH

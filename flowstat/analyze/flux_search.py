@@ -1,0 +1,266 @@
+"""The cycles that runs go round most, by flux, events or time, without listing all.
+
+The first returns to a node r, their own loops erased, are cycles through r: the chance that one begins with a path
+v_0 = r, v_1, ..., v_k is `prod p G_i` times the chance to come from v_k to r before the nodes between, G_i the
+expected visits to v_i without those before it. Times `N_rr` and the chance to come to the class at all, that is an
+upper bound of the flux of all cycles together that begin with the path (in a closed class: times the stationary chance
+of r). So the search, best first by that bound, looks at no more paths than the fluxes of all cycles by that of the last
+one listed, and their length. An arrow carries at least the flux of each cycle through it: arrows that carry less than
+what is sought are left out, and states without any other are censored out beforehand (`flowstat.analyze.cycle_flux`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from heapq import heappop, heappush
+from math import inf, log
+
+import numpy as np
+
+from flowstat.analyze.cycle_flux import Censored, Flux, Fluxes
+from flowstat.analyze.cycle_order import TIE, in_order
+from flowstat.analyze.cycle_search import Lightest
+from flowstat.analyze.cycle_ways import strong
+from flowstat.analyze.elimination import divisor, eliminate
+from flowstat.analyze.solve import Index, Solved, Vector
+from flowstat.errors import AnalysisError
+
+__all__ = ["most_travelled"]
+
+BUDGET = 20_000
+"""How many paths are extended before the search stops and says so."""
+
+LARGEST = 400
+"""How many states, joined by arrows that carry enough, are searched at most."""
+
+MARGIN = 1e-6
+"""By how much bounds are raised, relatively: more than rounding takes away."""
+
+FALL = 2.0
+"""By how much the least flux sought is lowered when too few cycles are found."""
+
+
+def most_travelled(
+    names: Sequence[str],
+    fluxes: Fluxes,
+    visited: Solved,
+    times: Vector,
+    top: int,
+    max_length: int | None = None,
+    through: int | None = None,
+) -> Lightest:
+    """Return the cycles with the most flux times length, as measured by `times` of the arrows.
+
+    Those of closed classes come first: runs go round them without end; among them the chance to be trapped and the
+    flux per event decide. Cycles that no run comes to are left out.
+
+    Parameters
+    ----------
+    names
+        The nodes' names.
+    fluxes, visited
+        Of the chain: how often nodes are visited.
+    times : (m,)
+        What going along each arrow counts; empty to count cycles, whatever their length.
+    top, max_length, through
+        As for `flowstat.analyze.cycle_search.lightest`.
+
+    Raises
+    ------
+    AnalysisError
+        If more than 400 states are joined by arrows that carry enough.
+    """
+    found: list[tuple[int, ...]] = []
+    complete = True
+    for closed in (True, False):
+        if len(found) <= top:
+            search = _Travelled(names, fluxes, visited, times, closed, max_length, through)
+            more, whole = search.run(top - len(found))
+            found += more
+            complete = complete and whole
+    return Lightest(found[:top], len(found) > top or not complete, complete)
+
+
+@dataclass(frozen=True)
+class _Piece:
+    """States that are joined by arrows that carry enough."""
+
+    c: int
+    part: Censored
+    scale: Vector
+    moves: list[list[tuple[int, float, float]]]
+    direct: Vector
+    """Share times time of the arrows, (u, u); empty where cycles are counted."""
+
+
+class _Travelled:
+    def __init__(
+        self,
+        names: Sequence[str],
+        fluxes: Fluxes,
+        visited: Solved,
+        times: Vector,
+        closed: bool,
+        max_length: int | None,
+        through: int | None,
+    ) -> None:
+        self.names, self.fluxes, self.solver = names, fluxes, fluxes.solver
+        self.closed, self.through = closed, through
+        solver = self.solver
+        which = np.array([part.closed for part in solver.classes])
+        label = solver.label
+        rows, columns = solver.rows, solver.P.indices
+        self.inflow = np.bincount(label, fluxes.entered.values, len(which))
+        inside = (label[rows] == label[columns]) & (which[label[rows]] == closed) & (self.inflow[label[rows]] > 0)
+        if through is not None:
+            inside &= label[rows] == label[through]
+        weight = np.zeros(solver.n)
+        if closed:
+            for c in np.flatnonzero(which & (self.inflow > 0)).tolist():
+                if through is None or label[through] == c:
+                    weight[solver.classes[c].states] = self.inflow[c] * fluxes.law(c).values
+        else:
+            weight = visited.values
+        keep = np.flatnonzero(inside)
+        self.rows, self.columns, self.shares = rows[keep], columns[keep].astype(np.int64), solver.P.data[keep]
+        self.times = times[keep] if len(times) else np.zeros(0)
+        sizes = np.bincount(label, minlength=len(which))[label[self.rows]]
+        self.longest = solver.n if max_length is None else max_length
+        longest = np.minimum(sizes, self.longest)
+        # What a cycle through an arrow can count for at most.
+        self.worth = weight[self.rows] * self.shares
+        if len(times):
+            self.worth = self.worth * longest * float(self.times.max(initial=0.0))
+
+    def run(self, top: int) -> tuple[list[tuple[int, ...]], bool]:
+        """Return the cycles in order, one more than wanted if there are more, and whether none is missing."""
+        useful = self.worth[self.worth > 0]
+        if not len(useful):
+            return [], True
+        at = min(len(useful), 4 * top + 8)
+        least = float(np.partition(useful, len(useful) - at)[len(useful) - at])
+        while True:
+            whole = bool((useful >= least).all())
+            entries, complete = self.search(0.0 if whole else least, top)
+            sure = [e for e in entries if whole or e[0] <= -log(least) - TIE]
+            if not complete or whole or len(sure) > top:
+                return in_order(sure, self.names, top), complete
+            least /= FALL
+
+    def search(self, least: float, top: int) -> tuple[list[tuple[float, tuple[int, ...]]], bool]:
+        """Return cycles by -log of what they count for: all of the best, above some least; and whether it is so."""
+        pieces = self.pieces(least)
+        # Entries: -bound, then those that are closed, then the longest.
+        heap: list[tuple[float, int, int, int, tuple[int, ...], float, float, bool]] = []
+        number = 0
+        for p, piece in enumerate(pieces):
+            roots = [r for r, moves in enumerate(piece.moves) if moves]
+            if self.through is not None:
+                roots = [int(np.searchsorted(piece.part.states, self.through))]
+            for r in roots:
+                number += 1
+                heappush(heap, (-inf, 0, number, p, (r,), 1.0, 0.0, False))
+        done: list[tuple[float, tuple[int, ...]]] = []
+        values: list[float] = []
+        floor, steps = least, 0
+        while heap and -heap[0][0] * (1 + MARGIN) >= floor * (1 - TIE):
+            _, _, _, p, path, weight, time, is_closed = heappop(heap)
+            piece = pieces[p]
+            if is_closed:
+                nodes = tuple(piece.part.states[list(path)].tolist())
+                value = self.value(self.fluxes.of([nodes])[0], piece.c) * (time if len(self.times) else 1.0)
+                if value > 0:
+                    done.append((-log(value), nodes))
+                    values.append(value)
+                if len(values) > top:
+                    floor = max(floor, float(np.partition(values, -top - 1)[-top - 1]))
+                continue
+            steps += 1
+            if steps > BUDGET:
+                return done, False
+            for bound, j, onward, passed in self.extend(piece, path, weight, time):
+                if bound * (1 + MARGIN) >= floor * (1 - TIE) and bound > 0:
+                    number += 1
+                    ends = j == path[0]
+                    grown = path if ends else (*path, j)
+                    heappush(heap, (-bound, -len(path) - ends, number, p, grown, onward, passed, ends))
+        return done, True
+
+    def value(self, flux: Flux, c: int) -> float:
+        """Return what a cycle's flux counts for."""
+        return float(self.inflow[c]) * (flux.rate or 0.0) if self.closed else flux.traversals
+
+    def pieces(self, least: float) -> list[_Piece]:
+        """Return what arrows that carry enough join."""
+        enough = self.worth >= least if least else self.worth > 0
+        rows, columns, shares = self.rows[enough], self.columns[enough], self.shares[enough]
+        times = self.times[enough] if len(self.times) else np.ones(len(rows))
+        label = strong(self.solver.n, rows, columns)
+        inside = label[rows] == label[columns]
+        if self.through is not None:
+            inside &= label[rows] == label[self.through]
+        rows, columns, shares, times = rows[inside], columns[inside], shares[inside], times[inside]
+        order = np.argsort(label[rows], kind="stable")
+        found = []
+        for some in np.split(order, np.flatnonzero(np.diff(label[rows[order]])) + 1):
+            if len(some):
+                found.append(self.piece(rows[some], columns[some], shares[some], times[some]))
+        return found
+
+    def piece(self, rows: Index, columns: Index, shares: Vector, times: Vector) -> _Piece:
+        states = np.unique(rows)
+        if len(states) > LARGEST:
+            raise AnalysisError(
+                f"{len(states):,} nodes are joined by arrows that carry enough for a cycle to be listed: at most "
+                f"{LARGEST} are searched. Ask for fewer or shorter cycles, or list them by probability"
+            )
+        c = int(self.solver.label[states[0]])
+        part = self.fluxes.censored(c, states)
+        u = len(part.states)
+        if self.closed:
+            law = self.fluxes.law(c).values[np.searchsorted(self.solver.classes[c].states, part.states)]
+            scale = float(self.inflow[c]) * law
+        else:
+            gone = eliminate(part.moves[0], part.out[0])
+            scale = float(self.inflow[c]) * np.diagonal(gone.backward(np.eye(u)))
+        moves: list[list[tuple[int, float, float]]] = [[] for _ in range(u)]
+        direct = np.zeros((u, u))
+        at, to = np.searchsorted(part.states, rows), np.searchsorted(part.states, columns)
+        for i, j, p, t in zip(at.tolist(), to.tolist(), shares.tolist(), times.tolist(), strict=True):
+            moves[i].append((j, p, t))
+            direct[i, j] = p * t
+        return _Piece(c, part, scale, moves, direct if len(self.times) else direct[:0])
+
+    def extend(
+        self, piece: _Piece, path: tuple[int, ...], weight: float, time: float
+    ) -> list[tuple[float, int, float, float]]:
+        """Return what may follow a path: bound, next node, weight up to it, and time."""
+        S, out = piece.part.moves[0], piece.part.out[0]
+        root, at, earlier = path[0], path[-1], np.array(path[1:-1], np.int64)
+        free = np.delete(np.arange(len(out)), list(path))
+        h, later = np.zeros(len(out)), np.zeros(len(out))
+        never = float(out[at]) + float(S[at, root]) + float(S[at, earlier].sum())
+        if len(free):
+            home = S[free, root]
+            barred = S[np.ix_(free, earlier)].sum(axis=1)
+            over = S[free, at] if at != root else 0.0
+            gone = eliminate(S[np.ix_(free, free)], out[free] + home + barred + over)
+            both = gone.backward(np.stack([home, out[free] + home + barred], axis=1))
+            h[free] = both[:, 0]
+            never += float(S[at, free] @ both[:, 1])
+            if len(piece.direct):
+                h[root] = 1.0
+                later[free] = gone.backward(piece.direct[free] @ h)
+        grown = weight if at == root else weight / divisor(never)
+        scale = float(piece.scale[root])
+        passed = set(path)
+        found = []
+        for j, share, t in piece.moves[at]:
+            onward = grown * share
+            if j == root:
+                found.append((scale * onward * (time + t if len(self.times) else 1.0), j, onward, time + t))
+            elif j not in passed and len(path) < self.longest and (j > root or self.through is not None):
+                chance = (time + t) * h[j] + later[j] if len(self.times) else h[j]
+                found.append((scale * onward * float(chance), j, onward, time + t))
+        return found
