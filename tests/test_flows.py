@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import sparse
 
-from flowstat.analyze import flows as module
+from flowstat.analyze import flow_parts
+from flowstat.analyze import flow_search as module
 from flowstat.analyze.absorption import absorption
 from flowstat.analyze.flows import Flow, Flows, flows
 from flowstat.errors import AnalysisError, ChainError
@@ -22,13 +24,16 @@ from tests.oracles import (
     chains,
     erasure,
     fundamental,
+    mean_agrees,
     pit,
     pit_runs,
     relabelled,
     share_agrees,
     shop,
     shop_runs,
+    traps_of,
 )
+from tests.test_bounds import dyadic, solution, transient
 
 ALL = 10**6
 Ended = tuple[Path, frozenset[str] | None]
@@ -148,7 +153,7 @@ def test_nothing_asked_for(top: int) -> None:
         flows(shop(), top)
 
 
-@settings(max_examples=250)
+@settings(max_examples=120)
 @given(chains(traps=True))
 def test_flows_equal_played_out_loop_erasure(chain: Chain) -> None:
     found = flows(chain, ALL)
@@ -177,7 +182,7 @@ def test_flows_equal_the_determinants(chain: Chain) -> None:
     assert {f.nodes: f.probability for f in flows(chain, ALL).flows} == pytest.approx(expected, rel=1e-10, abs=1e-12)
 
 
-@settings(max_examples=250)
+@settings(max_examples=120)
 @given(chains(traps=True), st.integers(1, 8))
 def test_the_first_flows_are_the_most_probable_ones(chain: Chain, top: int) -> None:
     every = {ended: p for ended, p in erasure(chain).flows.items() if p > 1e-15}
@@ -217,6 +222,127 @@ def test_order_and_names_change_nothing_about_traps(chain: Chain, random: Random
     assert chances(other, flows(other, ALL)) == pytest.approx(expected, rel=1e-11)
 
 
+def gains(chain: Chain, path: tuple[str, ...], mean: np.ndarray) -> tuple[float, float]:
+    """Return expected loops along a path, and what crossing arrows of these means adds up to, given that flow.
+
+    By a complex step: the flow's probability in a chain whose shares are weighted is their generating function.
+    """
+    h = 1e-30
+    f = [chain.index[name] for name in path]
+    P = chain.P.toarray()
+    keep = [i for i, name in enumerate(chain.names) if not any(name in trap for trap in traps_of(chain))]
+    Q = (P * (1 + 1j * h * mean))[np.ix_(keep, keep)]
+    at = [keep.index(i) for i in f]
+    N = np.linalg.inv(np.eye(len(keep)) - Q)
+    p = np.linalg.det(N[np.ix_(at, at)]) * Q[at[:-1], at[1:]].prod()
+    rounds = 0.0
+    for k in range(len(at)):
+        free = [i for i in range(len(keep)) if i not in at[:k]]
+        inner = np.linalg.inv(np.eye(len(free)) - Q[np.ix_(free, free)].real)
+        rounds += inner[free.index(at[k]), free.index(at[k])] - 1
+    return rounds, p.imag / p.real / h
+
+
+@settings(max_examples=100)
+@given(chains(traps=True), st.integers(0, 100))
+def test_rounds_events_and_times_of_flows(chain: Chain, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    n = len(chain.names)
+    mean = rng.choice([0.0, 0.5, 3.0], (n, n))
+    stated = {(a, b): (mean[i, j], 0.0) for i, a in enumerate(chain.names) for j, b in enumerate(chain.names)}
+    for f in flows(chain, 20, latencies=stated).flows:
+        if f.nodes:
+            rounds, events = gains(chain, f.nodes, np.ones((n, n)))
+            assert f.rounds == pytest.approx(rounds, rel=1e-9, abs=1e-11)
+            assert f.events == pytest.approx(1 + events, rel=1e-9)
+            if f.kind == "stop":
+                assert f.time == pytest.approx(gains(chain, f.nodes, mean)[1], rel=1e-9, abs=1e-12)
+
+
+@settings(max_examples=60)
+@given(chains())
+def test_events_of_all_flows_are_those_of_runs(chain: Chain) -> None:
+    found = flows(chain, ALL)
+    assert sum(f.probability * f.events for f in found.flows) == pytest.approx(absorption(chain).events, rel=1e-10)
+
+
+def test_rounds_events_and_time_in_rationals() -> None:
+    """try repeats with 1/4, 2 s each, else goes on to ok in 1 s: 1/3 rounds, 7/3 events, 5/3 s."""
+    chain = chain_of({"try": {"try": Fraction(1, 4), "ok": Fraction(3, 4)}, "ok": {}})
+    [flow] = flows(chain, latencies={("try", "try"): (2, 0), ("try", "ok"): (1, 0)}).flows
+    assert (flow.rounds, flow.events, flow.time) == pytest.approx((1 / 3, 7 / 3, 5 / 3), rel=1e-14)
+    assert "time" in str(flows(chain, latencies={("try", "try"): (2, 0), ("try", "ok"): (1, 0)}))
+    assert "time" not in flows(chain).printed()
+    with pytest.raises(AnalysisError, match="no latency is known"):
+        flows(chain, latencies={("try", "try"): (2, 0)})
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("large", [False, True])
+def test_exact_probabilities_lie_within_the_bounds(monkeypatch: pytest.MonkeyPatch, seed: int, large: bool) -> None:
+    if large:
+        monkeypatch.setattr(flow_parts, "DENSE", 1)
+    rng = np.random.default_rng(seed)
+    seen = 0
+    for _ in range(40):
+        chain = dyadic(rng)
+        keep, _ = transient(chain)
+        P = [[Fraction(float(p)) for p in row] for row in chain.P.toarray()]
+        try:
+            found = flows(chain, 30)
+        except AnalysisError:
+            assert large
+            continue
+        for f in found.flows:
+            path = [chain.index[name] for name in f.nodes]
+            if f.kind == "trap" or not path:
+                continue
+            seen += 1
+            p, rounds = Fraction(float(chain.start[path[0]])), Fraction(0)
+            for k, i in enumerate(path):
+                free = [j for j in keep if j not in path[:k]]
+                matrix = [[(a == b) - P[a][b] for b in free] for a in free]
+                G = solution(matrix, [int(a == i) for a in free])[free.index(i)]
+                p *= G * (P[i][path[k + 1]] if k + 1 < len(path) else Fraction(float(chain.stop[i])))
+                rounds += G - 1
+            assert abs(Fraction(f.probability) - p) <= Fraction(f.error_bound)
+            assert abs(Fraction(f.rounds) - rounds) <= Fraction(f.rounds_bound)
+    assert seen > 30
+
+
+@settings(max_examples=60)
+@given(chains(traps=True), st.integers(1, 10))
+def test_large_classes_give_the_same(chain: Chain, top: int) -> None:
+    expected = flows(chain, top)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(flow_parts, "DENSE", 1)
+        patch.setattr(module, "DENSE", 1)
+        found = flows(chain, top)
+    assert [f.nodes for f in found.flows] == [f.nodes for f in expected.flows]
+    for f, e in zip(found.flows, expected.flows, strict=True):
+        assert abs(f.probability - e.probability) <= f.error_bound + e.error_bound
+        assert abs(f.events - e.events) <= f.events_bound + e.events_bound
+
+
+def test_a_class_of_many_nodes() -> None:
+    """A line of 2,000 nodes, on with 1/2, back with 1/4: only one flow ends at each node."""
+    n = 2000
+    rows = np.arange(n)
+    P = sparse.csr_array(
+        (
+            np.r_[np.full(n - 1, 0.5), np.full(n - 1, 0.25)],
+            (np.r_[rows[:-1], rows[1:]], np.r_[rows[1:], rows[:-1]]),
+        ),
+        shape=(n, n),
+    )
+    chain = Chain.from_matrix(P, start="0", stop=1 - P.sum(axis=1))
+    found = flows(chain, 12)
+    ends = {o.outcome: o.probability for o in absorption(chain).outcomes}
+    assert [len(f.nodes) for f in found.flows] == list(range(1, 13))
+    for f in found.flows:
+        assert f.probability == pytest.approx(ends[f.outcome], rel=1e-9)
+
+
 def test_simulated_runs_leave_these_flows() -> None:
     for runs in (shop_runs(), pit_runs()):
         left: Counter[Ended] = Counter()
@@ -228,6 +354,32 @@ def test_simulated_runs_leave_these_flows() -> None:
         assert set(left) <= set(found)
         for flow, p in found.items():
             assert share_agrees(left[flow], ERASED, p)
+
+
+def returns(run: list[str], path: Path) -> int:
+    """Count how often a run comes back to each node of its flow after it was last at those before it."""
+    count, begin = 0, 0
+    for name in path:
+        at = [k for k in range(begin, len(run)) if run[k] == name]
+        count += len(at) - 1
+        begin = at[-1] + 1
+    return count
+
+
+def test_simulated_runs_of_a_flow_have_its_rounds_and_events() -> None:
+    runs = shop_runs()
+    rounds: dict[Path, list[int]] = {}
+    events: dict[Path, list[int]] = {}
+    length = (runs.steps >= 0).sum(axis=0).tolist()
+    names = runs.chain.names
+    for (path, _), number, steps in zip(runs.erased(), length, runs.steps.T, strict=False):
+        column = [names[i] for i in steps.tolist() if i >= 0]
+        rounds.setdefault(path, []).append(returns(column, path))
+        events.setdefault(path, []).append(number)
+    for f in flows(shop(), 5).flows:
+        assert len(rounds[f.nodes]) > 100
+        assert mean_agrees(rounds[f.nodes], f.rounds)
+        assert mean_agrees(events[f.nodes], f.events)
 
 
 def test_results_show_themselves() -> None:

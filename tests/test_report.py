@@ -68,8 +68,8 @@ def test_unwritable_places_are_clear_errors(tmp_path):
 def test_the_sentence_of_a_self_loop():
     (loop,) = fs.loops(chain_of("pay/retry -> pay @0.25; pay/ok -> ship @0.75")).loops
     assert loop_sentence(loop) == (
-        "pay -> pay (self-injection, key `retry`): entered in 25.0% of runs, 1.333 rounds on average then; "
-        "another round follows with 25.0%; leaves to ship 100%; carries 57.1% of all events."
+        "pay -> pay (self-injection, key `retry`): entered in 25.0% of runs, 1.333 rounds on average; "
+        "leaves to ship 100%; carries 57.1% of all events; gain 0.25, dampens."
     )
 
 

@@ -3,42 +3,56 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from heapq import heappop, heappush
 from typing import ClassVar, Literal
 
 import numpy as np
+from scipy import sparse
 
-from flowstat.analyze.absorption import trap_name
-from flowstat.analyze.elimination import divisor, eliminate
-from flowstat.analyze.solve import DENSE, Solver, Vector
+from flowstat.analyze.arrow_times import ArrowTimes, Latencies, arrow_times
+from flowstat.analyze.elimination import UNIT
+from flowstat.analyze.flow_parts import Loops
+from flowstat.analyze.flow_search import Found, Search, ranked
+from flowstat.analyze.solve import Index, Vector
 from flowstat.errors import AnalysisError
 from flowstat.estimate.chain import Chain, Start, start_law
 from flowstat.results import LINEAGES, Result, Row, number
 
 __all__ = ["Flow", "Flows", "flows"]
 
-BUDGET = 20_000
-"""Prefixes that are extended before the search stops and says so."""
-
-LARGEST = 3000
-"""Classes of more nodes are refused: their elimination is dense."""
-
-
-FINISHED = -(2**62)
-"""Order of a finished flow among equally probable entries: first."""
-
 
 @dataclass(frozen=True)
 class Flow:
     """One flow: the nodes that are left of a run when its loops are erased, and how the run ends.
 
-    `outcome` is the last node if it stops there, or the closed class that traps it.
+    Attributes
+    ----------
+    nodes
+        The nodes, each once.
+    outcome, kind
+        The last node, if the run stops there, or the closed class that traps it.
+    probability
+        Of a run to have this flow.
+    rounds
+        How often such a run comes back, on average, to nodes of the flow: to each one after its last event at those
+        before it.
+    events
+        How many events it has on average, those in loops included (until it is trapped).
+    time
+        How long it takes on average, in seconds, to its last event (with what that takes, where it is known); None if
+        latencies are unknown.
     """
 
     nodes: tuple[str, ...]
     outcome: str
     kind: Literal["stop", "trap"]
     probability: float
+    rounds: float = 0.0
+    events: float = 0.0
+    time: float | None = None
+    error_bound: float = 0.0
+    rounds_bound: float = 0.0
+    events_bound: float = 0.0
+    time_bound: float = 0.0
 
     @property
     def name(self) -> str:
@@ -52,11 +66,37 @@ class Flows(Result):
     """The most probable flows, best first; `covered` is the share of all runs that follow one of them."""
 
     title: ClassVar[str] = "Flows, most probable first"
-    columns: ClassVar[tuple[str, ...]] = ("flow", "outcome", "kind", "length", "probability", "covered")
+    columns: ClassVar[tuple[str, ...]] = (
+        "flow",
+        "outcome",
+        "kind",
+        "length",
+        "probability",
+        "covered",
+        "rounds",
+        "events",
+        "time",
+        "error_bound",
+        "rounds_bound",
+        "events_bound",
+        "time_bound",
+    )
+    beside: ClassVar[tuple[str, ...]] = ("error_bound", "rounds_bound", "events_bound", "time_bound")
     flows: tuple[Flow, ...]
     covered: float
     complete: bool
     fans_out: bool = False
+    timeless: str = ""
+    """Why no times are told."""
+
+    @property
+    def error_bound(self) -> float:
+        """How far any of the probabilities may be off, proven."""
+        return max((f.error_bound for f in self.flows), default=0.0)
+
+    def printed(self) -> tuple[str, ...]:
+        """Return the columns that a printed table has: no time where none is known."""
+        return tuple(c for c in super().printed() if c != "time" or not self.timeless)
 
     def rows(self) -> list[Row]:
         """Return one row a flow; `covered` adds up the probabilities so far."""
@@ -72,6 +112,13 @@ class Flows(Result):
                     "length": len(f.nodes),
                     "probability": f.probability,
                     "covered": min(covered, 1.0),
+                    "rounds": f.rounds,
+                    "events": f.events,
+                    "time": f.time,
+                    "error_bound": f.error_bound,
+                    "rounds_bound": f.rounds_bound,
+                    "events_bound": f.events_bound,
+                    "time_bound": f.time_bound,
                 }
             )
         return rows
@@ -87,7 +134,7 @@ class Flows(Result):
         return tuple(notes)
 
 
-def flows(chain: Chain, top: int = 10, start: Start = None) -> Flows:
+def flows(chain: Chain, top: int = 10, start: Start = None, latencies: Latencies | None = None) -> Flows:
     """List the most probable flows.
 
     Parameters
@@ -98,16 +145,20 @@ def flows(chain: Chain, top: int = 10, start: Start = None) -> Flows:
         How many at most; at least 1.
     start
         A node or a law over nodes; the chain's start law if not given.
+    latencies
+        (source, target) -> mean and standard deviation in seconds, where they are not those of the counts.
 
     Returns
     -------
     Flows
-        Exact, best first. The probabilities of all flows sum to 1.
+        Exact, best first; flows whose probabilities agree to eleven digits count as equal and come by their names. The
+        probabilities of all flows sum to 1.
 
     Raises
     ------
     AnalysisError
-        If `top` is less than 1, or a class of more than 3,000 nodes is on the way.
+        If `top` is less than 1, a class is too large and too close to closed to be solved, or latencies are given but
+        not of every arrow that runs take.
     ChainError
         If the start is no law over the nodes.
 
@@ -117,8 +168,10 @@ def flows(chain: Chain, top: int = 10, start: Start = None) -> Flows:
     times the chance to end from v_k before coming back to an earlier node; G_i is the expected number of
     visits to v_i without the nodes before it. Prefixes are extended best first by that probability, or by the
     most that any one flow onward can have of it, so the first flows to be completed are the most probable
-    ones. Source: Lawler and Limic, Random Walk (2010), section 9.2. Each extension solves two systems on the
-    last node's class.
+    ones. Given its flow, a run closes `G_i - 1` loops at v_i on average. Source: Lawler and Limic, Random Walk (2010),
+    section 9.2. Each extension solves two systems on the last node's class: by elimination up to 1,500 nodes, else as
+    `solve` does. The first hundred flows of 10,000 nodes in classes of sixty take a
+    second or two; those of one class of 10,000 nodes some ten times that.
 
     Examples
     --------
@@ -129,135 +182,108 @@ def flows(chain: Chain, top: int = 10, start: Start = None) -> Flows:
     """
     if top < 1:
         raise AnalysisError("ask for at least one flow")
-    search = _Search(chain, start_law(chain, start))
+    law = start_law(chain, start)
+    search = Search(chain, law)
     done, complete = search.run(top)
-    return Flows(tuple(done), min(1.0, sum(f.probability for f in done)), complete, chain.fans_out)
+    times, timeless = _latencies(chain, search, latencies)
+    detail = _Detail(search, times)
+    listed = [detail.of(found) for found in done]
+    listed.sort(key=lambda f: (ranked(f.probability), f.nodes, f.outcome))
+    covered = min(1.0, sum(f.probability for f in listed))
+    return Flows(tuple(listed), covered, complete, chain.fans_out, timeless)
 
 
-def _rank(probability: float) -> float:
-    """Return what flows are ordered by: equal products that differ in their last digits are equal."""
-    return -float(f"{probability:.12e}")
+def _latencies(chain: Chain, search: Search, stated: Latencies | None) -> tuple[ArrowTimes | None, str]:
+    """Return the latencies of all arrows that runs take but those within traps, or why they are not known."""
+    recorded = chain.counts is not None and chain.counts.latencies
+    if not stated and not recorded:
+        return None, "no latencies are known"
+    rows, columns, _ = chain.arrows()
+    visited, _ = search.whole.visits(search.law)
+    needed = (visited.values[rows] > 0) & ~((search.trap[rows] >= 0) & (search.trap[columns] >= 0))
+    try:
+        return arrow_times(chain, stated, needed), ""
+    except AnalysisError as error:
+        if stated:
+            raise
+        return None, str(error)
 
 
-class _Search:
-    def __init__(self, chain: Chain, law: Vector) -> None:
-        self.chain = chain
-        self.law = law
-        self.whole = Solver(chain.P, chain.stop)
-        self.trap = np.full(len(chain.names), -1)
-        self.traps: list[str] = []
-        for states in self.whole.closed:
-            self.trap[states] = len(self.traps)
-            self.traps.append(trap_name(tuple(chain.names[i] for i in states)))
-        self.best = self._best()
+class _Detail:
+    """Tells of each flow what runs with it do on the way; prefixes that flows share are solved once."""
 
-    def _best(self) -> Vector:
-        """Return for each node an upper bound of any one flow's chance onward from it.
+    def __init__(self, search: Search, times: ArrowTimes | None) -> None:
+        self.search = search
+        self.chain = search.chain
+        self.times = times
+        self.known: dict[tuple[int, ...], tuple[float, float, Loops]] = {}
 
-        From j, a run leaves its class by one way out with chance `N_ji p_ik`; no flow through that way is
-        more probable. Exact where classes are single nodes, so that a search over them goes straight.
-        """
-        best = np.ones(len(self.chain.names))
-        for part in reversed(self.whole.classes):
-            states = part.states
-            if part.closed:
-                continue
-            out = np.array([self._way_out(i, best) for i in states.tolist()])
-            if len(states) == 1:
-                best[states] = out / self.whole.moving[states]
-            elif len(states) <= DENSE:
-                gone = eliminate(self.whole.block(states), self.whole.exits[states])
-                best[states] = (gone.backward(np.eye(len(states))) * out).max(axis=1)
-        return np.minimum(best, 1.0)
+    def of(self, found: Found) -> Flow:
+        """Return a flow with its rounds, events and time."""
+        names = tuple(self.chain.names[i] for i in found.path)
+        rounds = events = time = 0.0
+        off = [0.0, 0.0, 0.0]
+        for k in range(len(found.path)):
+            again, wrong, loops = self.at(found.path[: k + 1])
+            rounds += again
+            events += 1 + loops.events
+            time += loops.time + self.onward(found, k)
+            for c, more in enumerate((wrong, loops.events_bound, loops.time_bound)):
+                off[c] += more
+        steps = (len(found.path) + 4) * UNIT
+        return Flow(
+            nodes=names,
+            outcome=self.search.traps[found.trap] if found.trap >= 0 else names[-1],
+            kind="trap" if found.trap >= 0 else "stop",
+            probability=min(found.probability, 1.0),
+            rounds=rounds,
+            events=events,
+            time=None if self.times is None else time,
+            error_bound=1.01 * found.wrong * found.probability,
+            rounds_bound=1.01 * (off[0] + steps * rounds),
+            events_bound=1.01 * (off[1] + steps * events),
+            time_bound=1.01 * (off[2] + (steps + 20 * UNIT) * time),
+        )
 
-    def _way_out(self, i: int, best: Vector) -> float:
-        """Return the most that one way out of the class at node i can carry of a flow."""
-        onward, trapped = self.arrows_from(i)
-        ways = (share * float(best[j]) for j, share in onward if self.whole.label[j] != self.whole.label[i])
-        return max(float(self.chain.stop[i]), *ways, *trapped.values(), 0.0)
-
-    def arrows_from(self, i: int) -> tuple[list[tuple[int, float]], dict[int, float]]:
-        """Return the shares of node i's arrows to nodes outside of traps, and in sum to each trap."""
-        span = slice(self.chain.P.indptr[i], self.chain.P.indptr[i + 1])
-        onward: list[tuple[int, float]] = []
-        trapped: dict[int, float] = {}
-        for j, share in zip(self.chain.P.indices[span].tolist(), self.chain.P.data[span].tolist(), strict=True):
-            trap = int(self.trap[j])
-            if trap < 0:
-                onward.append((j, share))
+    def at(self, path: tuple[int, ...]) -> tuple[float, float, Loops]:
+        """Return the mean number of loops at a path's last node, how far it may be off, and what is done in them."""
+        if path not in self.known:
+            search, last = self.search, path[-1]
+            step = search.step(path)
+            if len(search.whole.classes[int(search.whole.label[last])].states) == 1:
+                share = float(self.chain.P[last, last])
+                loops = share / step.never
+                wrong = 1.01 * (step.wrong + 4 * UNIT) * loops
+                each = 0.0 if self.times is None else float(self.latency(np.array([last])).sum())
+                self.known[path] = loops, wrong, Loops(loops, wrong, loops * each, wrong * each)
             else:
-                trapped[trap] = trapped.get(trap, 0.0) + share
-        return onward, trapped
+                part, place, earlier = search.passed(path)
+                latency = None if self.times is None else self.latency(part.states)
+                visits = 1 / step.never
+                wrong = 1.01 * (step.wrong + 4 * UNIT) * visits
+                done = part.loops(place, earlier, step, latency)
+                self.known[path] = max(0.0, visits - 1), wrong, done
+        return self.known[path]
 
-    def run(self, top: int) -> tuple[list[Flow], bool]:
-        # Heap entries: (rank, order, names, path, weight, finished flow). Finished ones come first on ties; a path
-        # ends with the next node, or with -1 - the number of a trap, so that no two entries are equal.
-        heap: list[tuple[float, int, tuple[str, ...], tuple[int, ...], float, Flow | None]] = []
-        within = self.trap >= 0
-        for trap, p in enumerate(np.bincount(self.trap[within], self.law[within], len(self.traps)).tolist()):
-            if p > 0:
-                flow = Flow((), self.traps[trap], "trap", p)
-                heappush(heap, (_rank(p), FINISHED, (flow.outcome,), (-1 - trap,), 0.0, flow))
-        for i in np.flatnonzero((self.law > 0) & ~within).tolist():
-            heappush(
-                heap, (_rank(self.law[i] * self.best[i]), 0, (self.chain.names[i],), (i,), float(self.law[i]), None)
-            )
-        done: list[Flow] = []
-        steps = 0
-        while heap and len(done) < top:
-            _, _, names, path, weight, ended = heappop(heap)
-            if ended is not None:
-                done.append(ended)
-                continue
-            steps += 1
-            if steps > BUDGET:
-                return done, False
-            for probability, target, onward, finished in self.extend(path, weight):
-                if probability > 0:
-                    name = finished.outcome if finished else self.chain.names[target]
-                    # Finished flows first among equals, then the longest prefixes.
-                    order = FINISHED if finished else -len(path)
-                    heappush(heap, (_rank(probability), order, (*names, name), (*path, target), onward, finished))
-        return sorted(done, key=lambda f: (_rank(f.probability), f.nodes, f.outcome)), True
+    def latency(self, states: Index) -> Vector:
+        """Return the mean latency of every arrow within a class, in the order of its block."""
+        assert self.times is not None
+        P = self.chain.P
+        marked = sparse.csr_array((np.arange(1.0, P.nnz + 1), P.indices, P.indptr), shape=P.shape)
+        at = marked[states][:, states].data.astype(np.int64) - 1
+        mean: Vector = self.times.mean[at]
+        return mean
 
-    def extend(self, path: tuple[int, ...], weight: float) -> list[tuple[float, int, float, Flow | None]]:
-        """Return what may follow a prefix: finished flows with their probability, longer prefixes with a bound.
-
-        Once a run has left a class it never comes back: only the class of the last node is solved.
-        """
-        chain, at = self.chain, path[-1]
-        part = self.whole.classes[int(self.whole.label[at])].states
-        passed = set(path)
-        free = part[[i not in passed for i in part.tolist()]]
-        earlier = np.intersect1d(part, np.array(path[:-1], np.int64))
-        exits = self.whole.exits
-        ends: dict[int, float] = {}
-        back = float(chain.P[[at]][:, earlier].sum()) if len(earlier) else 0.0
-        never = float(exits[at]) + back
-        onward, trapped = self.arrows_from(at)
-        if len(free):
-            if len(free) > LARGEST:
-                raise AnalysisError(f"a class of {len(part)} nodes is too large for its flows: at most {LARGEST}")
-            rows = chain.P[free]
-            hit = rows[:, earlier].sum(axis=1) if len(earlier) else np.zeros(len(free))
-            returning = rows[:, [at]].sum(axis=1)
-            gone = eliminate(self.whole.block(free), exits[free] + hit + returning)
-            both = gone.backward(np.stack([exits[free], exits[free] + hit], axis=1))
-            ends = dict(zip(free.tolist(), both[:, 0].tolist(), strict=True))
-            escapes = dict(zip(free.tolist(), both[:, 1].tolist(), strict=True))
-            never += sum(share * escapes[j] for j, share in onward if j in escapes)
-        visits = weight / divisor(never)
-        names = tuple(chain.names[i] for i in path)
-        found: list[tuple[float, int, float, Flow | None]] = []
-        if chain.stop[at] > 0:
-            p = visits * float(chain.stop[at])
-            found.append((p, at, 0.0, Flow(names, names[-1], "stop", p)))
-        for j, share in onward:
-            if j not in passed:
-                # Within the class the chance to end; beyond it, no more than the best flow onward.
-                bound = ends[j] if j in ends else float(self.best[j])
-                found.append((visits * share * bound, j, visits * share, None))
-        for trap, share in trapped.items():
-            p = visits * share
-            found.append((p, -1 - trap, 0.0, Flow(names, self.traps[trap], "trap", p)))
-        return found
+    def onward(self, found: Found, k: int) -> float:
+        """Return the mean latency of a flow's arrow from its k-th node on."""
+        if self.times is None:
+            return 0.0
+        P, i = self.chain.P, found.path[k]
+        span = slice(int(P.indptr[i]), int(P.indptr[i + 1]))
+        targets, mean, share = P.indices[span], self.times.mean[span], P.data[span]
+        if k + 1 < len(found.path):
+            return float(mean[targets == found.path[k + 1]][0])
+        if found.trap < 0:
+            return float(self.times.end_mean[i])
+        into = self.search.trap[targets] == found.trap
+        return float(share[into] @ mean[into] / share[into].sum())

@@ -3,25 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import inf
 from typing import ClassVar, Literal
 
-import numpy as np
-import numpy.typing as npt
-
-from flowstat.analyze.elimination import eliminate
-from flowstat.analyze.solve import Index, Solver, Vector, strong_classes
-from flowstat.errors import AnalysisError
-from flowstat.estimate.chain import END, Chain, Start, start_law
-from flowstat.results import LINEAGES, Result, Row
+from flowstat.analyze.arrow_times import Latencies
+from flowstat.analyze.cycles import Cycle
+from flowstat.estimate.chain import Chain, Start, start_law
+from flowstat.results import LINEAGES, Result, Row, counted
 
 __all__ = ["Exit", "Loop", "Loops", "loops"]
-
-TIE = 1e-9
-"""Entries whose flows differ by less, relatively, are equally used."""
-
-LARGEST = 3000
-"""Loops of more nodes are refused: their elimination is dense."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +20,8 @@ class Exit:
     source: str
     target: str
     probability: float
+    error_bound: float = 0.0
+    """How far the probability may be off."""
 
 
 @dataclass(frozen=True)
@@ -68,6 +59,17 @@ class Loop:
         Expected events per run at its nodes, and `events_per_entry` each time it is entered.
     share
         Share of all events that happen at its nodes, in [0, 1].
+    gain, effect
+        Spectral radius of the mean number of messages among its nodes: below 1 what is in it `dampens`, above it
+        `grows`, and where 1 lies within the bound it `keeps`.
+    period
+        Greatest common divisor of the lengths of its cycles: to come back takes a multiple of it.
+    irreducible
+        Whether it can be come into at other nodes than its header, by the graph.
+    time
+        Expected time per run, in seconds, from events at its nodes to what follows them; None if latencies are unknown.
+    cycles
+        The most probable elementary cycles inside, best first; `traversals` are those each time the loop is entered.
     several
         Whether events on the way to it send several messages: chances are then those of one lineage of a
         run, else those of the run.
@@ -90,6 +92,27 @@ class Loop:
     events_per_entry: float
     share: float
     several: bool = False
+    gain: float = 0.0
+    effect: Literal["dampens", "keeps", "grows"] = "dampens"
+    period: int = 1
+    irreducible: bool = False
+    time: float | None = None
+    cycles: tuple[Cycle, ...] = ()
+    reached_bound: float = 0.0
+    entered_bound: float = 0.0
+    again_bound: float = 0.0
+    rounds_bound: float = 0.0
+    rounds_per_arrival_bound: float = 0.0
+    events_bound: float = 0.0
+    events_per_entry_bound: float = 0.0
+    share_bound: float = 0.0
+    gain_bound: float = 0.0
+    time_bound: float = 0.0
+
+    @property
+    def inner(self) -> str:
+        """The most probable cycle inside, as one reads it; empty where none was looked for."""
+        return self.cycles[0].name if self.cycles else ""
 
     @property
     def name(self) -> str:
@@ -114,10 +137,38 @@ class Loops(Result):
         "again",
         "rounds",
         "exits",
+        "events",
         "share",
+        "gain",
+        "period",
+        "time",
+        "cycle",
+        "entered_bound",
+        "rounds_bound",
+        "share_bound",
+        "gain_bound",
+    )
+    beside: ClassVar[tuple[str, ...]] = (
+        "events",
+        "period",
+        "time",
+        "cycle",
+        "entered_bound",
+        "rounds_bound",
+        "share_bound",
+        "gain_bound",
     )
     loops: tuple[Loop, ...]
     fans_out: bool = False
+    left_out: int = 0
+    """How many loops deep in large classes are not described."""
+    timeless: str = ""
+    """Why no time is told."""
+
+    @property
+    def error_bound(self) -> float:
+        """How far any of the chances to be entered may be off, proven: see `flowstat.analyze.solve`."""
+        return max((loop.entered_bound for loop in self.loops), default=0.0)
 
     def rows(self) -> list[Row]:
         """Return one row a loop."""
@@ -132,7 +183,16 @@ class Loops(Result):
                 "again": loop.again,
                 "rounds": loop.rounds,
                 "exits": [f"{e.target} {e.probability:.1%}" for e in loop.exits],
+                "events": loop.events,
                 "share": loop.share,
+                "gain": loop.gain,
+                "period": loop.period,
+                "time": loop.time,
+                "cycle": loop.inner,
+                "entered_bound": loop.entered_bound,
+                "rounds_bound": loop.rounds_bound,
+                "share_bound": loop.share_bound,
+                "gain_bound": loop.gain_bound,
             }
             for loop in self.loops
         ]
@@ -143,12 +203,23 @@ class Loops(Result):
             return ("There is no loop: every run passes each node at most once.",)
         return (
             "reached: chance that a run comes to the loop; entered: that it goes round at least once; again: chance of "
-            "another round; rounds: mean rounds of a run that goes round; share: of all events.",
+            "another round; rounds: mean rounds of a run that goes round; share: of all events; gain: below 1 its "
+            "messages dampen, above 1 they multiply.",
+            *(
+                [f"{counted(self.left_out, 'loop')} nested in large ones, with fewer events, are not described."]
+                if self.left_out
+                else []
+            ),
             *([LINEAGES] if self.fans_out else []),
         )
 
 
-def loops(chain: Chain, start: Start = None) -> Loops:
+def loops(
+    chain: Chain,
+    start: Start = None,
+    cycles: int | None = None,
+    latencies: Latencies | None = None,
+) -> Loops:
     """Find the loops of a chain, nested, with what each does to a run.
 
     Parameters
@@ -157,13 +228,18 @@ def loops(chain: Chain, start: Start = None) -> Loops:
         A chain.
     start
         A node or a law over nodes; the chain's start law if not given.
+    cycles
+        How many elementary cycles to list inside each loop; if not given, 3 where there are no more than 200 loops.
+    latencies
+        (source, target) -> mean and standard deviation in seconds, where they are not those of the counts.
 
     Raises
     ------
     ChainError
         If the start is no law over the nodes.
     AnalysisError
-        If a loop has more than 3,000 nodes.
+        If a class is too large and too close to closed to be solved, or latencies are given but not of every arrow
+        that runs take from nodes of loops.
 
     Notes
     -----
@@ -173,181 +249,21 @@ def loops(chain: Chain, start: Start = None) -> Loops:
     `r = p_hh + P_hB (I - P_BB)^-1 P_Bh`; rounds are geometric with mean r / (1 - r) per arrival. With g the
     chance never to come back to h from h at all (1 / N_hh), a run goes round at all with probability
     `P(reach h) r / (g + r)`, and then `1 + r / g` times: the returns to h are told apart into those that
-    stay inside and those that leave first. Every quantity is computed without subtraction (see `solve`).
+    stay inside and those that leave first. Every quantity is computed without subtraction, with a bound (see `solve`).
+
+    The forest takes nearly linear time; of each loop the body is solved, by elimination up to 300 nodes, else as
+    `solve` does. In classes of more than 1,500 nodes no more than 200 loops below the outermost are described, those
+    with the most events.
 
     Examples
     --------
     >>> retry = Chain.from_matrix([[0.25, 0.75], [0, 0]], ["pay", "ship"], "pay", stop=[0, 1])
     >>> loop = loops(retry).loops[0]
-    >>> loop.kind, loop.entered, loop.rounds, loop.exits
-    ('self', 0.25, 1.3333333333333333, (Exit(source='pay', target='ship', probability=1.0),))
+    >>> loop.kind, loop.entered, loop.rounds, loop.exits[0].target, loop.gain
+    ('self', 0.25, 1.3333333333333333, 'ship', 0.25)
     """
-    law = start_law(chain, start)
-    return Loops(tuple(_Forest(chain, law).grow()), chain.fans_out)
+    from flowstat.analyze.loop_walk import Walker
 
-
-class _Forest:
-    """Walks the nested loops of one chain; all numbers come from the visits of its start law."""
-
-    def __init__(self, chain: Chain, law: Vector) -> None:
-        self.chain = chain
-        self.law = law
-        self.arrows = chain.arrows()
-        self.solver = Solver(chain.P, chain.stop)
-        visited, entered = self.solver.visits(law)
-        self.v, self.inflow = visited.values, entered.values
-        largest = max(map(len, self.solver.cyclic()), default=0)
-        if largest > LARGEST:
-            raise AnalysisError(f"a loop of {largest} nodes is too large: at most {LARGEST} are analysed")
-        self.gaps = self.solver.return_gaps().values
-        self.weight = self.v.copy()
-        trapped = 0.0
-        for states in self.solver.closed:
-            chance = float(self.inflow[states].sum())
-            if chance > 0:
-                # Long-run law: what a trapped run's events look like.
-                trapped += chance
-                self.weight[states] = chance * self.solver.stationary(states).values
-        self.spread = self.after_fan_out()
-        self.endless = trapped > 0
-        self.total = trapped if self.endless else float(self.v.sum())
-        self.found: list[Loop] = []
-
-    def grow(self) -> list[Loop]:
-        work: list[tuple[Index, int, int | None]] = [(states, 0, None) for states in self.solver.cyclic()]
-        work.reverse()
-        diagonal = self.chain.P.diagonal()
-        while work:
-            states, depth, parent = work.pop()
-            position = len(self.found)
-            ordered = self.add(states, depth, parent)
-            if len(states) == 1:
-                continue
-            body = np.sort(ordered[1:])
-            inner = self.chain.P[body][:, body]
-            nested = [body[part] for part in strong_classes(inner)]
-            if diagonal[ordered[0]] > 0:
-                nested.insert(0, ordered[:1])
-            for part in reversed(nested):
-                if len(part) > 1 or diagonal[part[0]] > 0:
-                    work.append((part, depth + 1, position))
-        return self.found
-
-    def after_fan_out(self) -> npt.NDArray[np.bool_]:
-        """Return which nodes several lineages of one run can come to."""
-        chain = self.chain
-        spread = np.zeros(self.solver.n, bool)
-        waiting = [chain.index[node] for node in chain.counts.fanning] if chain.counts is not None else []
-        while waiting:
-            i = waiting.pop()
-            targets = chain.P.indices[chain.P.indptr[i] : chain.P.indptr[i + 1]]
-            fresh = targets[~spread[targets]]
-            spread[fresh] = True
-            waiting += fresh.tolist()
-        return spread
-
-    def add(self, states: Index, depth: int, parent: int | None) -> Index:
-        """Describe one loop; return its states with the header first."""
-        chain = self.chain
-        inside = np.zeros(self.solver.n, bool)
-        inside[states] = True
-        incoming = self.incoming(states, inside, depth)
-        # Equal flows differ in their last digits; by name, the choice does not depend on the chain's order.
-        most = states[incoming >= incoming.max() * (1 - TIE)]
-        header = min(most.tolist(), key=chain.names.__getitem__)
-        ordered = np.concatenate([[header], states[states != header]])
-        entry_flow = np.concatenate([incoming[states == header], incoming[states != header]])
-        block = self.solver.block(ordered)
-        rows, columns, values = self.arrows
-        crossing = inside[rows] & ~inside[columns]
-        leaving = np.bincount(rows[crossing], values[crossing], minlength=self.solver.n) + chain.stop
-        gone = eliminate(block, leaving[ordered])
-        again = gone.rounds
-        endless = not leaving[ordered].any()
-        gap = float(self.gaps[header])
-        reach_header = self.reach_header(header, gap)
-        entry_law = entry_flow / entry_flow.sum() if entry_flow.any() else np.eye(len(ordered))[0]
-        exits: tuple[Exit, ...] = ()
-        inner_events = inf
-        if not endless:
-            inner = gone.visits(entry_law)
-            inner_events = float(inner.sum())
-            exits = self.exits(ordered, inner, inside)
-        names = tuple(chain.names[i] for i in ordered)
-        entries = [i for i in np.argsort(-entry_flow, kind="stable") if entry_flow[i] > 0]
-        visits = float(self.v[ordered].sum())
-        self.found.append(
-            Loop(
-                nodes=names,
-                kind="self" if len(ordered) == 1 else "chain",
-                header=names[0],
-                entries=tuple(names[i] for i in entries),
-                keys=chain.keys(names[0], names[0]) if len(ordered) == 1 else (),
-                depth=depth,
-                parent=parent,
-                reached=self.reached(ordered, entry_flow, depth, reach_header, inside),
-                entered=reach_header * again / (gap + again) if again else 0.0,
-                again=again,
-                rounds=1 + again / gap if gap > 0 else inf,
-                rounds_per_arrival=inf if endless else again / gone.pivots[0],
-                exits=exits,
-                events=visits,
-                events_per_entry=inner_events,
-                share=self.share(ordered),
-                several=bool(self.spread[ordered].any()),
-            )
-        )
-        return ordered
-
-    def incoming(self, states: Index, inside: np.ndarray, depth: int) -> Vector:
-        """Return how much comes in at each state from outside the loop."""
-        if depth == 0:
-            return self.inflow[states]
-        rows, columns, values = self.arrows
-        into = ~inside[rows] & inside[columns]
-        flow: Vector = np.bincount(
-            columns[into], self.weight[rows[into]] * values[into], minlength=self.solver.n
-        ).astype(np.float64)
-        closed = np.isinf(self.v[states]).any()
-        # In a closed class the long run forgets where runs came in.
-        flow = flow if closed else flow + self.law
-        incoming: Vector = flow[states]
-        return incoming
-
-    def reach_header(self, header: int, gap: float) -> float:
-        part = self.solver.classes[int(self.solver.label[header])]
-        if part.closed:
-            return min(1.0, float(self.inflow[part.states].sum()))
-        return min(1.0, float(self.v[header]) * gap)
-
-    def reached(self, ordered: Index, entry_flow: Vector, depth: int, reach_header: float, inside: np.ndarray) -> float:
-        if depth == 0:
-            return min(1.0, float(self.inflow[ordered].sum()))
-        if (entry_flow > 0).sum() <= 1:
-            return reach_header
-        part = self.solver.classes[int(self.solver.label[ordered[0]])]
-        if part.closed:
-            return reach_header
-        # Several entries: a run enters the class once, and the first it sees of the loop counts.
-        around = np.concatenate([ordered, part.states[~inside[part.states]]])
-        gone = eliminate(self.solver.block(around), self.solver.exits[around])
-        return min(1.0, float(gone.censored(self.inflow[around], len(ordered)).sum()))
-
-    def exits(self, ordered: Index, inner: Vector, inside: np.ndarray) -> tuple[Exit, ...]:
-        chain, P = self.chain, self.chain.P
-        found = []
-        for i, visits in zip(ordered.tolist(), inner.tolist(), strict=True):
-            for at in range(P.indptr[i], P.indptr[i + 1]):
-                j = int(P.indices[at])
-                if not inside[j]:
-                    found.append(Exit(chain.names[i], chain.names[j], visits * float(P.data[at])))
-            if chain.stop[i] > 0:
-                found.append(Exit(chain.names[i], END, visits * float(chain.stop[i])))
-        found.sort(key=lambda e: (-e.probability, chain.index[e.source], e.target))
-        return tuple(found)
-
-    def share(self, ordered: Index) -> float:
-        if self.endless and not self.solver.classes[int(self.solver.label[ordered[0]])].closed:
-            # What a run does before it is trapped is nothing beside what follows.
-            return 0.0
-        return float(self.weight[ordered].sum()) / self.total
+    walker = Walker(chain, start_law(chain, start), cycles, latencies)
+    found = walker.grow()
+    return Loops(tuple(found), chain.fans_out, walker.left_out, walker.timeless)

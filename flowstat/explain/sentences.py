@@ -57,8 +57,8 @@ def loop_sentence(loop: Loop, fans_out: bool = False) -> str:
     elif isinf(loop.rounds):
         return f"{what}: entered in {percent(loop.entered)} of {runs}, and never left: such a {run} never ends."
     else:
-        taken = f"entered in {percent(loop.entered)} of {runs}, {number(loop.rounds)} rounds on average then"
-    sentence = f"{what}: {taken}; another round follows with {percent(loop.again)}"
+        taken = f"entered in {percent(loop.entered)} of {runs}, {number(loop.rounds)} rounds on average"
+    sentence = f"{what}: {taken}"
     if len(loop.entries) > 1:
         sentence += f"; {runs} come in at {_named([shown(e) for e in loop.entries])}"
     if loop.exits:
@@ -68,7 +68,17 @@ def loop_sentence(loop: Loop, fans_out: bool = False) -> str:
             targets[target] = targets.get(target, 0.0) + way.probability
         ordered = sorted(targets.items(), key=lambda item: -item[1])
         sentence += "; leaves to " + _named([f"{target} {percent(p)}" for target, p in ordered])
-    return f"{sentence}; carries {percent(loop.share)} of {events}."
+    if loop.time:
+        sentence += f"; takes {number(loop.time)} s of a {run} on average"
+    return f"{sentence}; carries {percent(loop.share)} of {events}; {_gain(loop)}."
+
+
+def _gain(loop: Loop) -> str:
+    """Return a loop's gain and what it means; one that can't be told from 1 by its digits is told by its word only."""
+    said = "1" if loop.effect == "keeps" else number(loop.gain)
+    if said == "1" and loop.effect != "keeps":
+        said = "just below 1" if loop.effect == "dampens" else "just above 1"
+    return f"gain {said}, {loop.effect}"
 
 
 def absorption_sentences(result: Absorption) -> list[str]:
@@ -101,8 +111,11 @@ def flows_sentences(result: Flows) -> list[str]:
     ]
 
 
-def data_sentences(chain: Chain) -> list[str]:
-    """Return what stands behind a chain's numbers, and what in it needs attention."""
+def data_sentences(chain: Chain, *, lineages: bool = True) -> list[str]:
+    """Return what stands behind a chain's numbers, and what in it needs attention.
+
+    Without `lineages` the numbers are about whole runs, with all their messages.
+    """
     counts = chain.counts
     said = [f"{counted(len(chain.names), 'node')}, {counted(chain.P.nnz, 'pair')} of them with messages between."]
     if counts is None:
@@ -114,7 +127,7 @@ def data_sentences(chain: Chain) -> list[str]:
     files = f" from {_named([shown(f) for f in counts.files], 6)}" if counts.files else ""
     each = f", {number(events / counts.runs)} a run" if counts.runs else ""
     said.append(f"{counted(events, 'event')} of {counted(counts.runs, 'run')}{each}{files}.")
-    if counts.fans_out:
+    if counts.fans_out and lineages:
         said.append(
             "Some events send several messages: shares, chances and expected numbers below follow one "
             "lineage, picked at random at each of them."
