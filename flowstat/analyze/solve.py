@@ -29,7 +29,7 @@ from flowstat.analyze.compiled import kernels
 from flowstat.analyze.elimination import UNIT, Eliminated, divisor, eliminate, rounding
 from flowstat.analyze.large import LargeClass, residual
 from flowstat.analyze.law import TINY, eliminated_law
-from flowstat.analyze.search import cut, reachable
+from flowstat.analyze.search import reachable
 from flowstat.analyze.solved import Solved, total
 from flowstat.analyze.strong import Classes, strong_classes
 from flowstat.errors import AnalysisError
@@ -109,14 +109,12 @@ class Solver:
         self._classes_apart: dict[int, LargeClass] = {}
 
     @cached_property
-    def inner(self) -> sparse.csr_array:
-        """The arrows that don't begin in a closed class."""
-        ends = [c.states for c in self.classes if c.closed]
-        if not ends:
-            return self.P
-        inside = np.zeros(self.n, bool)
-        inside[np.concatenate(ends)] = True
-        return cut(self.P, inside)
+    def _open(self) -> npt.NDArray[np.bool_]:
+        """The states that are not in a class that nothing leaves."""
+        inside = np.ones(self.n, bool)
+        for states in self.closed:
+            inside[states] = False
+        return inside
 
     @property
     def closed(self) -> list[Index]:
@@ -146,7 +144,7 @@ class Solver:
         """
         begin = np.asarray(start, np.float64).reshape(self.n, -1)
         v, bound, inflow, into = self._visited(begin, start_bound)
-        for k in np.flatnonzero(self._faint(v, sparse.csr_array(self.P.T))):
+        for k in np.flatnonzero(self._faint(v, self.P.T, np.ones(self.n, bool))):
             # What fell below the least number on its way may yet be visited long.
             reached = reachable(self.P, begin[:, k] > 0)
             finite = reached & np.isfinite(v[:, k])
@@ -183,10 +181,11 @@ class Solver:
                 self._visit(c, inflow, inlow, into, v, low, bound)
         return v, bound + np.abs(low), inflow, into + np.abs(inlow)
 
-    def _faint(self, x: Vector, leading: sparse.csr_array) -> npt.NDArray[np.bool_]:
+    def _faint(self, x: Vector, leading: Any, among: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
         """Return in which columns numbers are below 1e-308, or nearly: (m,).
 
-        There, 0 is next to something else along an arrow: `leading` has those that lead to it.
+        There, 0 is next to something else along an arrow: `leading` has what the number of a state, one of `among`, is
+        made of in its row.
         """
         found = np.zeros(x.shape[1], bool)
         for k in range(x.shape[1]):
@@ -194,7 +193,7 @@ class Solver:
             empty = size == 0
             found[k] = size.min(where=~empty, initial=1.0) < FAINT
             if not found[k] and empty.any() and not empty.all():
-                found[k] = bool((leading @ (~empty).astype(np.float64))[empty].any())
+                found[k] = bool((leading @ (~empty).astype(np.float64))[empty & among].any())
         return found
 
     def _visit(
@@ -240,7 +239,7 @@ class Solver:
         gains = np.asarray(gain, np.float64).reshape(self.n, -1)
         doubt = np.ascontiguousarray(np.broadcast_to(gain_bound, gain.shape), np.float64).reshape(gains.shape)
         x, bound = self._collected(gains, doubt, closed)
-        faint = self._faint(x, self.inner)
+        faint = self._faint(x, self.P, self._open)
         if faint.any():
             # What fell below the least number, at each state and each time that it is visited.
             events, more = self._collected(np.ones((self.n, 1)), np.zeros((self.n, 1)), 0.0)

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from tests.benchmarks.accuracy import table
 from tests.benchmarks.harness import Row, contest, median_ratio
 from tests.benchmarks.made_chains import band, giant, program_like, save
 
@@ -20,7 +21,7 @@ STATES = int(float(os.environ.get("FLOWSTAT_STATES", "1e6")))
 CERTIFIED = 1e-12
 
 FLOWSTAT = """
-import numpy as np, pandas
+import numpy as np
 from tests.benchmarks.made_chains import load, program_like
 from flowstat.estimate.chain import Chain
 from flowstat.analyze.absorption import absorption
@@ -130,8 +131,8 @@ def large(place):
             f"{kind}: in a hundred steps, Storm",
             path,
             5,
-            "result = within(chain, chain.names[targets[0]], 100).states.columns[0][targets[0] - 100]",
-            """result = storm.ask('P=? [F<=100 "target0"]', targets[0] - 100)""",
+            "result = within(chain, None, 100).start.probability",
+            """result = storm.ask('P=? [F<=100 "end"]')""",
             peer=storm(sound=False),
         )
         yield from versus(
@@ -174,8 +175,55 @@ def giants(place):
     )
 
 
+def small(place):
+    path = place / "small.npz"
+    made = program_like(2000)
+    save(path, *made, targets_of(made[1]))
+    whole = "from tests.benchmarks.peers import closed; from tests.benchmarks.made_chains import load\n"
+    yield from versus(
+        "2,000 states: chain, outcomes and events, PyDTMC",
+        path,
+        500,
+        "chain = Chain.from_matrix(chain.P, chain.names, '0', stop=chain.stop); result = absorption(chain).events",
+        "mc = pydtmc.MarkovChain(M, names); mc.absorption_probabilities(); result = mc.mean_absorption_times()[0]",
+        peer=whole + "import pydtmc; P, stop, _ = load(path); M = closed(P, stop).toarray(); "
+        "names = [str(k) for k in range(len(M))]",
+    )
+    made = program_like(20_000)
+    save(path, *made, targets_of(made[1]))
+    yield from versus(
+        "20,000 program-like states: chance to come to a node, deeptime",
+        path,
+        500,
+        "found = hitting(chain, chain.names[targets[2]]); result = found.start.probability",
+        "result = float(hitting_probability(M, [targets[2]])[0])",
+        peer=whole + "from scipy import sparse; from deeptime.markov.tools.analysis import hitting_probability; "
+        "P, stop, targets = load(path); M = sparse.csr_matrix(closed(P, stop))",
+        repetitions=1,
+        close=1e-3,
+    )
+
+
+def growth(place):
+    """From ten thousand states to a million: time for each state, and memory."""
+    path = place / "growth.npz"
+    found = {}
+    for n in (10_000, 100_000, STATES):
+        made = program_like(n)
+        save(path, *made, targets_of(made[1]))
+        found[n] = contest(path, 5 if n < STATES else 3, flowstat=(FLOWSTAT, BOTH.format(many=1)))["flowstat"]
+    first, last = (statistics.median(found[n][0]) / n for n in (10_000, STATES))
+    detail = ", ".join(f"{n:,}: {statistics.median(seconds):.3g} s" for n, (seconds, _, _) in found.items())
+    yield Row("program-like, from 10,000 states: time / linear", last / first, 1.3, "at most", detail)
+    yield Row(f"{STATES:,} program-like states: memory, MB", found[STATES][1], 600, "at most", "chance and events")
+
+
+def hard(place):
+    yield Row("hard chains: largest relative error", table(), 1e-13, "at most", "see the table above")
+
+
 def benchmarks():
     with tempfile.TemporaryDirectory(prefix="flowstat-bench-") as name:
         place = Path(name)
-        for part in (large, giants):
+        for part in (hard, small, growth, large, giants):
             yield from part(place)
