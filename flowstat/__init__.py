@@ -16,14 +16,18 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from flowstat.analyze.absorption import absorption
+    from flowstat.analyze.amplification import amplification
     from flowstat.analyze.answers import Answer
     from flowstat.analyze.before import before
+    from flowstat.analyze.circulation import circulation
     from flowstat.analyze.classes import classes
     from flowstat.analyze.committor import committor
-    from flowstat.analyze.cycles import cycles
+    from flowstat.analyze.critical import critical
+    from flowstat.analyze.cycles import cycles, iter_cycles
     from flowstat.analyze.dead import dead_arrows
     from flowstat.analyze.durations import durations, time_law
     from flowstat.analyze.flows import flows
+    from flowstat.analyze.generations import generations
     from flowstat.analyze.hitting import hitting
     from flowstat.analyze.loops import loops
     from flowstat.analyze.lumping import coarsest, lump
@@ -31,6 +35,7 @@ if TYPE_CHECKING:
     from flowstat.analyze.mixing import mixing
     from flowstat.analyze.passage import first_passage, kemeny
     from flowstat.analyze.quantiles import quantiles
+    from flowstat.analyze.reach import reach
     from flowstat.analyze.reactive import reactive_flow
     from flowstat.analyze.restart import restart
     from flowstat.analyze.restriction import restrict
@@ -44,6 +49,7 @@ if TYPE_CHECKING:
     from flowstat.analyze.steps import steps, within
     from flowstat.analyze.timing import timing
     from flowstat.analyze.transforms import condition, pairs, power
+    from flowstat.analyze.variants import variants
     from flowstat.analyze.visits import visits
     from flowstat.analyze.what_if import what_if
     from flowstat.errors import (
@@ -62,6 +68,7 @@ if TYPE_CHECKING:
     from flowstat.estimate.counts import Counts
     from flowstat.estimate.counts_file import read_counts, write_counts
     from flowstat.estimate.discover import discover
+    from flowstat.estimate.observed import observed_variants
     from flowstat.estimate.second_order import count_pairs, second_order
     from flowstat.estimate.summary import summarise
     from flowstat.read.canonical import open_writer
@@ -102,7 +109,7 @@ _HOMES = {
     "analyze.visits": ("visits",),
     "analyze.shares": ("shares",),
     "analyze.loops": ("loops",),
-    "analyze.cycles": ("cycles",),
+    "analyze.cycles": ("cycles", "iter_cycles"),
     "analyze.flows": ("flows",),
     "analyze.stationary": ("stationary",),
     "analyze.restart": ("restart",),
@@ -157,6 +164,13 @@ _HOMES = {
     "analyze.metastable": ("metastable",),
     "analyze.committor": ("committor",),
     "analyze.reactive": ("reactive_flow",),
+    "analyze.amplification": ("amplification",),
+    "analyze.generations": ("generations",),
+    "analyze.reach": ("reach",),
+    "analyze.critical": ("critical",),
+    "analyze.circulation": ("circulation",),
+    "analyze.variants": ("variants",),
+    "estimate.observed": ("observed_variants",),
     "show.draw": ("draw",),
     "show.report": ("report",),
     "run.app": ("App",),
@@ -185,16 +199,19 @@ __all__ = [
     "TraceError",
     "Traces",
     "absorption",
+    "amplification",
     "before",
     "chain_frame",
     "chain_from_frame",
     "chain_from_networkx",
+    "circulation",
     "classes",
     "coarsest",
     "committor",
     "condition",
     "count",
     "count_pairs",
+    "critical",
     "cycles",
     "dead_arrows",
     "discover",
@@ -204,19 +221,23 @@ __all__ = [
     "first_passage",
     "flows",
     "format_graph",
+    "generations",
     "hitting",
+    "iter_cycles",
     "kemeny",
     "load_behaviours",
     "loops",
     "lump",
     "metastable",
     "mixing",
+    "observed_variants",
     "on",
     "open_writer",
     "pairs",
     "parse_graph",
     "power",
     "quantiles",
+    "reach",
     "reactive_flow",
     "read_chain",
     "read_counts",
@@ -237,6 +258,7 @@ __all__ = [
     "summarise",
     "time_law",
     "timing",
+    "variants",
     "visits",
     "what_if",
     "within",

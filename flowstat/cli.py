@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, NoReturn, TypeVar
 
 import click
 
@@ -163,10 +163,18 @@ def _shows(*tables: str) -> Callable[[Command], Command]:
     return add
 
 
-@flowstat.command(epilog="Example: flowstat cycles orders.graph -t orders.parquet --top 5")
+@flowstat.command(epilog="Example: flowstat cycles orders.graph -t orders.parquet --top 5 --by flux")
 @_asks
 @click.option("--top", type=click.IntRange(min=1), default=20, show_default=True, help="How many cycles.")
 @click.option("--max-length", type=click.IntRange(min=1), help="Longest cycle listed, in nodes.")
+@click.option(
+    "--by",
+    type=click.Choice(["probability", "flux", "events", "time"]),
+    default="probability",
+    show_default=True,
+    help="What cycles are listed by: flux is how often a run goes round one.",
+)
+@click.option("--through", metavar="NODE", help="Only cycles through this node.")
 @_shows("loops", "cycles")
 def cycles(
     graph: str,
@@ -175,10 +183,12 @@ def cycles(
     start: str | None,
     top: int,
     max_length: int | None,
+    by: Literal["probability", "flux", "events", "time"],
+    through: str | None,
     format: str,
     show: str,
 ) -> None:
-    """List the loops, how runs take and leave them, and the most probable cycles."""
+    """List the loops, how runs take and leave them, and the foremost cycles."""
     from flowstat.analyze.cycles import cycles as find_cycles
     from flowstat.analyze.loops import loops
     from flowstat.explain.sentences import loop_sentence
@@ -194,8 +204,22 @@ def cycles(
             if found.loops:
                 click.echo()
     if show in ("all", "cycles"):
-        results["cycles"] = find_cycles(chain, top, max_length=max_length)
+        results["cycles"] = find_cycles(chain, top, max_length=max_length, by=by, through=through)
     _print(results, format)
+
+
+@flowstat.command(epilog="Example: flowstat circulation app.graph -t app.parquet --node poll")
+@_asks
+@click.option("--node", metavar="NODE", help="A node of the closed class, where there are several.")
+@click.option("--top", type=click.IntRange(min=1), default=20, show_default=True, help="How many cycles.")
+@_shows()
+def circulation(
+    graph: str, traces: tuple[str, ...], prior: float, start: str | None, node: str | None, top: int, format: str
+) -> None:
+    """Take the long-run flow of a class that runs never leave apart into cycles."""
+    from flowstat.analyze.circulation import circulation as take_apart
+
+    _print({"circulation": take_apart(_chain(graph, traces, prior, start), node, top)}, format)
 
 
 @flowstat.command(epilog="Example: flowstat absorbing orders.graph -t orders.parquet --show outcomes")
@@ -218,15 +242,117 @@ def absorbing(graph: str, traces: tuple[str, ...], prior: float, start: str | No
     _print(results, format)
 
 
-@flowstat.command(epilog="Example: flowstat flows orders.graph -t orders.parquet --top 5")
+@flowstat.command(epilog="Example: flowstat flows orders.graph -t orders.parquet --top 5 --variants")
 @_asks
 @click.option("--top", type=click.IntRange(min=1), default=10, show_default=True, help="How many flows.")
+@click.option("--variants", "whole", is_flag=True, help="Whole runs with their loops, beside recorded ones.")
+@click.option("--timed", is_flag=True, help="With the mean time of each, from the times in the traces.")
+@click.option(
+    "--latency", "stated", metavar="ARROW=SECONDS", multiple=True, help="As 'a -> b=0.5,0.1': mean and deviation."
+)
 @_shows()
-def flows(graph: str, traces: tuple[str, ...], prior: float, start: str | None, top: int, format: str) -> None:
+def flows(
+    graph: str,
+    traces: tuple[str, ...],
+    prior: float,
+    start: str | None,
+    top: int,
+    whole: bool,
+    timed: bool,
+    stated: tuple[str, ...],
+    format: str,
+) -> None:
     """List the most probable flows: the paths that runs leave when loops are erased."""
+    from flowstat.analyze.arrow_times import read_latencies
     from flowstat.analyze.flows import flows as find_flows
+    from flowstat.analyze.variants import variants
+    from flowstat.estimate.observed import observed_variants
 
-    _print({"flows": find_flows(_chain(graph, traces, prior, start), top)}, format)
+    if whole and (timed or stated):
+        raise click.UsageError("--timed and --latency are about flows: --variants has no times")
+    chain = _chain(graph, traces, prior, start, latencies=timed)
+    if not whole:
+        _print({"flows": find_flows(chain, top, latencies=read_latencies(chain, stated) or None)}, format)
+        return
+    observed = None
+    if traces:
+        if "-" in traces:
+            raise click.UsageError("--variants reads traces twice: give a file, not standard input (-)")
+        source, memory = _traces(traces)
+        if all(file.format != "counts" for file in source.files):
+            observed = observed_variants(source, memory=memory)
+        else:
+            click.echo("counts hold no runs: how often walks were recorded is not known", err=True)
+    _print({"variants": variants(chain, top, observed=observed)}, format)
+
+
+@flowstat.command(epilog="Example: flowstat storms orders.graph -t orders.parquet --show arrows")
+@_asks
+@click.option("--top", type=click.IntRange(min=1), default=20, show_default=True, help="How many arrows.")
+@click.option(
+    "--generations", "horizon", type=click.IntRange(min=0), default=10, show_default=True, help="The last generation."
+)
+@click.option(
+    "--arrow",
+    "ways",
+    metavar="WAY",
+    multiple=True,
+    help="The critical setting of this one: 'a -> b', a/key, 'a -> (end)'; may be repeated.  [default: all on loops]",
+)
+@_shows("classes", "arrows", "messages", "generations", "critical")
+def storms(
+    graph: str,
+    traces: tuple[str, ...],
+    prior: float,
+    start: str | None,
+    top: int,
+    horizon: int,
+    ways: tuple[str, ...],
+    format: str,
+    show: str,
+) -> None:
+    """Say whether fan-out makes messages multiply: where, by which arrows, and at which share of an arrow they would.
+
+    A class of loops whose rho is below 1 dampens its messages, one above 1 multiplies them: a message storm. Without
+    traces every event sends one message, and nothing can multiply.
+    """
+    from flowstat.analyze.amplification import amplification
+    from flowstat.analyze.critical import critical
+    from flowstat.analyze.generations import generations
+
+    chain = _chain(graph, traces, prior, start, lineages=False)
+    results: dict[str, Result] = {}
+    if show in ("all", "classes", "arrows", "messages"):
+        found = amplification(chain, top=top)
+        tables = {"classes": found, "arrows": found.arrows, "messages": found.messages}
+        results |= {name: table for name, table in tables.items() if show in ("all", name)}
+    if show in ("all", "generations"):
+        results["generations"] = generations(chain, horizon=horizon)
+    if show in ("all", "critical"):
+        results["critical"] = critical(chain, ways or None, top=top)
+    _print(results, format)
+
+
+@flowstat.command(epilog="Example: flowstat reach orders.graph ledger -t orders.parquet")
+@_asks
+@click.argument("targets", metavar="NODE...", nargs=-1, required=True)
+@click.option("--from", "states", metavar="NODE", multiple=True, help="Print the rows of these nodes only.")
+@_shows()
+def reach(
+    graph: str,
+    targets: tuple[str, ...],
+    traces: tuple[str, ...],
+    prior: float,
+    start: str | None,
+    states: tuple[str, ...],
+    format: str,
+) -> None:
+    """Say how likely some message of a run ever comes to any of some nodes, beside one lineage of it."""
+    from flowstat.analyze.reach import reach as find_reach
+
+    _print(
+        {"reach": _rows_of(find_reach(_chain(graph, traces, prior, start, lineages=False), targets), states)}, format
+    )
 
 
 @flowstat.command(epilog="Example: flowstat matrix orders.graph -t orders.parquet --format csv")
@@ -1067,7 +1193,15 @@ def _finish(result: RunResult) -> None:
         sys.exit(EXIT_FAILED)
 
 
-def _chain(graph: str, traces: tuple[str, ...], prior: float, start: str | None, *, latencies: bool = False) -> Chain:
+def _chain(
+    graph: str,
+    traces: tuple[str, ...],
+    prior: float,
+    start: str | None,
+    *,
+    latencies: bool = False,
+    lineages: bool = True,
+) -> Chain:
     """Read a graph and traces, start runs where asked, and say on standard error what stands behind the numbers."""
     from dataclasses import replace
 
@@ -1090,7 +1224,7 @@ def _chain(graph: str, traces: tuple[str, ...], prior: float, start: str | None,
         with _progress() as progress:
             counts = count_traces(source, declared, latencies=latencies, memory=memory, progress=progress)
     chain = estimate(counts, declared, prior)
-    for sentence in data_sentences(chain):
+    for sentence in data_sentences(chain, lineages=lineages):
         click.echo(sentence, err=True)
     return replace(chain, start=start_law(chain, start))
 
