@@ -45,8 +45,14 @@ DENSE = 1500
 COMPILED = 20_000
 """From how many states on small classes are solved by compiled code: below, compiling would take longer."""
 
-SMALL = 200
+SMALL = 1500
 """Up to how many states a class is solved by compiled code."""
+
+RETURNS = 200
+"""Up to how many states compiled code looks at the returns of a class: its bounds are wide in larger ones."""
+
+KEPT = 20_000_000
+"""How many numbers the eliminated blocks may have that are kept for further questions."""
 
 SLICE = 64
 """How many columns of an inverse are solved for at once in a large class."""
@@ -106,6 +112,7 @@ class Solver:
         self.inward = 1.01 * (max(most, inward) + 6) * UNIT
         self._compiled: tuple[Any, ...] = ()
         self._factors: dict[int, tuple[Eliminated, sparse.csr_array]] = {}
+        self._kept = 0
         self._classes_apart: dict[int, LargeClass] = {}
 
     @cached_property
@@ -275,12 +282,12 @@ class Solver:
         )
         x[states], bound[states] = self._solve(c, right, wrong, transposed=False)
 
-    def _stretches(self) -> list[tuple[int, int, bool]]:
+    def _stretches(self, most: int = SMALL) -> list[tuple[int, int, bool]]:
         """Return the classes in stretches (first, last + 1, whether compiled code is for them)."""
         number = len(self.classes)
         if self.n < COMPILED or kernels() is None:
             return [(0, number, False)]
-        fast = np.diff(self.order.offsets) <= SMALL
+        fast = np.diff(self.order.offsets) <= most
         ends = np.concatenate([[0], np.flatnonzero(fast[1:] != fast[:-1]) + 1, [number]])
         return [(int(a), int(b), bool(fast[a])) for a, b in pairwise(ends)]
 
@@ -347,7 +354,11 @@ class Solver:
         """Return a class's block eliminated, and the block without its diagonal."""
         if c not in self._factors:
             states = self.classes[c].states
-            self._factors[c] = eliminate(self.block(states), self.exits[states]), self._off(states)
+            made = eliminate(self.block(states), self.exits[states]), self._off(states)
+            self._kept += len(states) ** 2
+            if self._kept > KEPT:
+                return made
+            self._factors[c] = made
         return self._factors[c]
 
     def _off(self, states: Index) -> sparse.csr_array:
@@ -386,15 +397,15 @@ class Solver:
     def return_gaps(self, asked: npt.NDArray[np.bool_] | None = None) -> Solved:
         """Return for every state the chance never to come back to it: `1 / N_ii`; 0 in closed classes.
 
-        Of classes of more than `SMALL` states only for those that are asked for, if any are, each by a solution; of the
-        others it is what leaves the state with a step.
+        Of classes of more than `RETURNS` states only for those that are asked for, if any are, each by a solution; of
+        the others it is what leaves the state with a step.
         """
         gaps = self.moving.copy()
         bound = self.unit * gaps
         for states in self.closed:
             gaps[states] = bound[states] = 0.0
         slow: list[int] = []
-        for first, last, fast in self._stretches():
+        for first, last, fast in self._stretches(RETURNS):
             while fast and first < last:
                 stopped = self._fast("gaps", first, last, gaps, bound)
                 slow.extend([stopped] if stopped >= 0 else [])
