@@ -540,3 +540,15 @@ def test_results_show_themselves() -> None:
         assert "<table>" in result._repr_html_()
         json.dumps(result.to_dict(), allow_nan=False)
     assert "There is no loop" in str(loops(chain_of({"a": {"b": 1}, "b": {}})))
+
+
+def test_a_gain_that_is_not_known_well_is_no_gain_of_one() -> None:
+    """A ring of a thousand nodes, left at one of them by half of the runs: 2^(-1/1000) is less than 1."""
+    n = 1000
+    P = sparse.csr_array((np.r_[np.ones(n - 1), 0.5], (np.arange(n), np.r_[1:n, 0])), shape=(n, n))
+    stop = np.r_[np.zeros(n - 1), 0.5]
+    [loop] = loops(Chain.from_matrix(P, None, "0", stop=stop)).loops
+    assert abs(loop.gain - 2 ** (-1 / n)) <= loop.gain_bound
+    assert loop.effect in ("dampens", "can't tell")
+    if loop.effect == "can't tell":
+        assert "can't tell" in loop_sentence(loop)

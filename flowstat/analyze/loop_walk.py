@@ -24,6 +24,9 @@ from flowstat.estimate.chain import END, Chain
 
 __all__ = ["Walker"]
 
+CLOSE = 1e-9
+"""How near 1 a gain has to be known for it to be 1, as far as can be told."""
+
 SMALL = 300
 """Up to how many nodes a loop's body is eliminated as it is."""
 
@@ -241,7 +244,7 @@ def _rounds(body: Body, gap: Solved, arrived: Solved) -> tuple[Solved, Solved, S
     return times(arrived, quotient(again, plus(gap, again))), rounds, per_arrival
 
 
-def _effect(grown: Solved) -> Literal["dampens", "keeps", "grows"]:
+def _effect(grown: Solved) -> Literal["dampens", "keeps", "grows", "can't tell"]:
     if abs(grown.values - 1) <= grown.bound:
-        return "keeps"
+        return "keeps" if grown.bound <= CLOSE else "can't tell"
     return "grows" if grown.values > 1 else "dampens"

@@ -93,7 +93,7 @@ class Loop:
     share: float
     several: bool = False
     gain: float = 0.0
-    effect: Literal["dampens", "keeps", "grows"] = "dampens"
+    effect: Literal["dampens", "keeps", "grows", "can't tell"] = "dampens"
     period: int = 1
     irreducible: bool = False
     time: float | None = None

@@ -130,7 +130,7 @@ class Apart(Solver):
         self.exits = exits
         self.moving = np.bincount(self.rows, weights=inner, minlength=self.n) + exits
 
-    def _stretches(self) -> list[tuple[int, int, bool]]:
+    def _stretches(self, most: int = 0) -> list[tuple[int, int, bool]]:
         return [(0, len(self.classes), False)]
 
 

@@ -39,9 +39,11 @@ def square(P: Any) -> sparse.csr_array:
 
 
 def clean(matrix: sparse.csr_array) -> sparse.csr_array:
-    """Return the matrix itself with sorted columns and without stored zeros."""
+    """Return the matrix itself with sorted columns, without stored zeros, in 32 bits a place if that does."""
     matrix.eliminate_zeros()
     matrix.sort_indices()
+    if max(matrix.shape[0], matrix.nnz) <= np.iinfo(np.int32).max:
+        matrix.indices, matrix.indptr = matrix.indices.astype(np.int32), matrix.indptr.astype(np.int32)
     return matrix
 
 

@@ -75,6 +75,8 @@ def loop_sentence(loop: Loop, fans_out: bool = False) -> str:
 
 def _gain(loop: Loop) -> str:
     """Return a loop's gain and what it means; one that can't be told from 1 by its digits is told by its word only."""
+    if loop.effect == "can't tell":
+        return f"gain {number(loop.gain)} give or take {number(loop.gain_bound)}: can't tell whether it dampens"
     said = "1" if loop.effect == "keeps" else number(loop.gain)
     if said == "1" and loop.effect != "keeps":
         said = "just below 1" if loop.effect == "dampens" else "just above 1"

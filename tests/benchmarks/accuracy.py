@@ -16,9 +16,10 @@ def setting(case):
     """Return the matrix with its ends, the position of the start, what is to be hit, and where runs end."""
     chain = case.chain()
     goal, n = chain.index[case.goal], len(chain.names)
-    targets = [goal] if chain.stop[goal] else []
-    matrix = closed(chain.P, chain.stop, targets) if chain.stop.any() else chain.P
-    hit = n if targets and case.question == "chance" else goal
+    ends = bool(chain.stop[goal])
+    others = np.arange(n) != goal
+    matrix = closed(chain.P, chain.stop, others.astype(int) if ends else None) if chain.stop.any() else chain.P
+    hit = n if ends and case.question == "chance" else goal
     return sparse.csr_array(matrix), chain.index[case.start], hit, list(range(n, matrix.shape[0]))
 
 

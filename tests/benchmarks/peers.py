@@ -5,17 +5,20 @@ from scipy import sparse
 from scipy.sparse.linalg import splu
 
 
-def closed(P, stop, targets=()):
-    """Return the row-stochastic matrix with states more where runs end: one for each target, the last for the rest."""
-    n, k = len(stop), len(targets)
-    ends = np.full(n, n + k)
-    ends[list(targets)] = n + np.arange(k)
-    whole = P.tocoo()
-    extra = np.arange(n, n + k + 1)
-    rows = np.concatenate([whole.row, np.flatnonzero(stop), extra])
-    columns = np.concatenate([whole.col, ends[stop > 0], extra])
-    values = np.concatenate([whole.data, stop[stop > 0], np.ones(k + 1)])
-    return sparse.csr_array((values, (rows, columns)), shape=(n + k + 1, n + k + 1))
+def closed(P, stop, groups=None):
+    """Return the row-stochastic matrix with states more where runs end: one for each group of nodes, or just one.
+
+    `groups` has the number of each node's group, from 0 on.
+    """
+    n = len(stop)
+    groups = np.zeros(n, np.int64) if groups is None else np.asarray(groups)
+    more = int(groups.max()) + 1
+    whole, last = P.tocoo(), np.flatnonzero(stop)
+    extra = n + np.arange(more)
+    rows = np.concatenate([whole.row, last, extra])
+    columns = np.concatenate([whole.col, n + groups[last], extra])
+    values = np.concatenate([whole.data, stop[last], np.ones(more)])
+    return sparse.csr_array((values, (rows, columns)), shape=(n + more, n + more))
 
 
 def restarted(P, stop, start=0):
