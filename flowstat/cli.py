@@ -208,18 +208,18 @@ def cycles(
     _print(results, format)
 
 
-@flowstat.command(epilog="Example: flowstat circulation app.graph -t app.parquet --node poll")
+@flowstat.command(epilog="Example: flowstat circulation app.graph -t app.parquet --of poll")
 @_asks
-@click.option("--node", metavar="NODE", help="A node of the closed class, where there are several.")
+@click.option("--of", "member", metavar="NODE", help="A node of the closed class, where there are several.")
 @click.option("--top", type=click.IntRange(min=1), default=20, show_default=True, help="How many cycles.")
 @_shows()
 def circulation(
-    graph: str, traces: tuple[str, ...], prior: float, start: str | None, node: str | None, top: int, format: str
+    graph: str, traces: tuple[str, ...], prior: float, start: str | None, member: str | None, top: int, format: str
 ) -> None:
     """Take the long-run flow of a class that runs never leave apart into cycles."""
     from flowstat.analyze.circulation import circulation as take_apart
 
-    _print({"circulation": take_apart(_chain(graph, traces, prior, start), node, top)}, format)
+    _print({"circulation": take_apart(_chain(graph, traces, prior, start), member, top)}, format)
 
 
 @flowstat.command(epilog="Example: flowstat absorbing orders.graph -t orders.parquet --show outcomes")

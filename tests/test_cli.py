@@ -181,3 +181,19 @@ def test_the_readme_lists_the_commands():
     readme = (Path(__file__).parent.parent / "README.md").read_text()
     for name in flowstat.commands:
         assert f"| `{name}` |" in readme
+
+
+def test_no_command_has_an_option_twice():
+    for name, command in flowstat.commands.items():
+        options = [option for parameter in command.params for option in parameter.opts]
+        assert len(options) == len(set(options)), name
+        names = [parameter.name for parameter in command.params]
+        assert len(names) == len(set(names)), name
+
+
+def test_circulation_takes_a_closed_class_apart(place, cli):
+    (place / "poll.graph").write_text("start -> poll; start -> other; poll -> wait; wait -> poll; other -> other;")
+    code, out, _ = cli("circulation", "poll.graph", "--of", "wait")
+    assert code == 0
+    assert "poll" in out
+    assert "other" not in out
