@@ -94,3 +94,18 @@ def write_parquet(path: Path, rows: Sequence[Row]) -> Path:
         pa.Table.from_pylist(list(rows), schema(pa.string() if texts else pa.uint64())), path, row_group_size=3
     )
     return path
+
+
+def line(trace: int | str, *nodes: str) -> list[Row]:
+    """Return the rows of a run whose events each send one message on."""
+    return [
+        event(
+            trace,
+            k + 1,
+            name,
+            parent_id=k or None,
+            parent=nodes[k - 1] if k else None,
+            sent=format_pattern(nodes[k + 1 : k + 2]),
+        )
+        for k, name in enumerate(nodes)
+    ]

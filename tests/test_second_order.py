@@ -19,24 +19,9 @@ from flowstat.read.graph import Graph
 from flowstat.read.patterns import format_pattern, parse_pattern
 from flowstat.read.traces import Traces, read_traces
 from flowstat.run.simulate import simulate
-from tests.strategies import event, forests, write_json_lines, write_parquet
+from tests.strategies import event, forests, line, write_json_lines, write_parquet
 
 GRAPH = "a -> c @0.5; b -> c @0.9; c -> d @0.5; c -> e @0.5"
-
-
-def line(trace, *nodes):
-    """Return the rows of a run whose events each send one message on."""
-    return [
-        event(
-            trace,
-            k + 1,
-            name,
-            parent_id=k or None,
-            parent=nodes[k - 1] if k else None,
-            sent=format_pattern(nodes[k + 1 : k + 2]),
-        )
-        for k, name in enumerate(nodes)
-    ]
 
 
 def remembering(path):

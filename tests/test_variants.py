@@ -16,10 +16,9 @@ from flowstat.estimate.chain import Chain
 from flowstat.estimate.counts import Counts
 from flowstat.estimate.counts_file import write_counts
 from flowstat.estimate.observed import observed_variants
-from flowstat.read.patterns import format_pattern
 from flowstat.read.traces import read_traces
 from tests.oracles import LETTERS, chain_of, chains, relabelled, share_agrees, shop, shop_runs
-from tests.strategies import event, forests, write_json_lines, write_parquet
+from tests.strategies import event, forests, line, write_json_lines, write_parquet
 
 
 def brute(chain, least):
@@ -105,20 +104,6 @@ def test_simulated_runs_are_these_walks():
         seen[tuple(runs.chain.names[i] for i in column if i >= 0)] += 1
     for v in variants(shop(), 40).variants:
         assert share_agrees(seen[v.nodes], 50_000, v.probability)
-
-
-def line(trace, *nodes):
-    return [
-        event(
-            trace,
-            k + 1,
-            name,
-            parent_id=k or None,
-            parent=nodes[k - 1] if k else None,
-            sent=format_pattern(nodes[k + 1 : k + 2]),
-        )
-        for k, name in enumerate(nodes)
-    ]
 
 
 def by_lineage(rows):

@@ -10,8 +10,8 @@ from typing import ClassVar, NamedTuple
 import numpy as np
 
 from flowstat.analyze.aim import Targets, aim_at, arrives, chance, weighted
+from flowstat.analyze.derived import whole
 from flowstat.analyze.quantile_search import QuantileSearch
-from flowstat.analyze.steps import whole
 from flowstat.errors import AnalysisError
 from flowstat.estimate.chain import Chain, Start, start_law
 from flowstat.read.words import shown
@@ -127,9 +127,7 @@ def quantiles(
         if not 0 < q < 1:
             raise AnalysisError(f"a share of the runs is above 0 and below 1, not {q:g}")
     if limit is not None:
-        limit = whole(limit)
-        if not limit:
-            raise AnalysisError("a limit is a whole number of at least 1, not 0")
+        limit = whole("a limit", limit, 1)
     law = start_law(chain, start)
     aim = aim_at(chain, targets)
     hit, _ = aim.chances

@@ -214,11 +214,7 @@ def _others(rows: Index, shares: Vector, worth: Solved, n: int) -> tuple[Solved,
             np.where(large, low.bound[rows], less.bound + 2 * UNIT * np.abs(part.values)),
         )
         for low, less, part in (
-            (rest, minus(_at(whole, rows), p), p),
-            (rest_taken, minus(_at(all_taken, rows), taken), taken),
+            (rest, minus(whole.at(rows), p), p),
+            (rest_taken, minus(all_taken.at(rows), taken), taken),
         )
     )  # type: ignore[return-value]
-
-
-def _at(of: Solved, rows: Index) -> Solved:
-    return Solved(of.values[rows], of.bound[rows])

@@ -150,16 +150,16 @@ class Solver:
             If a class is too large and too close to closed to be solved within the tolerance.
         """
         begin = np.asarray(start, np.float64).reshape(self.n, -1)
-        v, bound, inflow, into = self._visited(begin, start_bound)
+        doubt = np.broadcast_to(start_bound, start.shape).reshape(begin.shape)
+        v, bound, inflow, into = self._visited(begin, doubt)
         for k in np.flatnonzero(self._faint(v, self.P.T, np.ones(self.n, bool))):
             # What fell below the least number on its way may yet be visited long.
             reached = reachable(self.P, begin[:, k] > 0)
             finite = reached & np.isfinite(v[:, k])
             lost = LEAST * max(1.0, float(v[finite, k].max(initial=0.0)))
-            more = self._visited(np.where(reached, lost, 0.0)[:, None], 0.0)
-            v[reached & ~finite, k] = np.inf
-            for off, (values, doubt) in ((bound, more[:2]), (into, more[2:])):
-                off[:, k] += np.where(np.isfinite(values), values + doubt, 0.0)[:, 0]
+            more = self._visited(np.where(reached, lost, 0.0)[:, None], np.zeros((self.n, 1)))
+            for off, (values, wrong) in ((bound, more[:2]), (into, more[2:])):
+                off[:, k] += np.where(np.isfinite(values), values + wrong, 0.0)[:, 0]
             v[:, k] = np.where(np.isinf(more[0][:, 0]), np.inf, v[:, k])
         shape = start.shape
         return (
@@ -167,14 +167,9 @@ class Solver:
             Solved(inflow.reshape(shape), into.reshape(shape)),
         )
 
-    def _visited(self, start: Vector, start_bound: Vector | float) -> tuple[Vector, Vector, Vector, Vector]:
+    def _visited(self, start: Vector, start_bound: Vector) -> tuple[Vector, Vector, Vector, Vector]:
         """Return visits and inflow with their bounds, but for numbers below 1e-308; all are (n, m)."""
-        inflow = start.copy()
-        into = np.array(
-            np.broadcast_to(
-                np.reshape(start_bound, (-1, 1)) if np.ndim(start_bound) == 1 else start_bound, inflow.shape
-            )
-        )
+        inflow, into = start.copy(), np.array(start_bound, np.float64)
         v, low, bound, inlow = (np.zeros(inflow.shape) for _ in range(4))
         for first, last, fast in self._stretches():
             while fast:

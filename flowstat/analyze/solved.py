@@ -21,6 +21,10 @@ class Solved:
     values: Vector
     bound: Vector
 
+    def at(self, some: npt.NDArray[np.int64]) -> Solved:
+        """Return the answer at some states, in their order."""
+        return Solved(self.values[some], self.bound[some])
+
 
 def total(of: Solved) -> Solved:
     """Return the sum over the states, and its bound; (1,) numbers or one a column."""

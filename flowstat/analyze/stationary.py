@@ -69,7 +69,7 @@ def stationary(chain: Chain, start: Start = None, *, restarted: bool = False) ->
     law = start_law(chain, start)
     solver = Solver(chain.P, chain.stop)
     visited, entered = solver.visits(law)
-    traps = [(states, total(_at(entered, states))) for states in solver.closed]
+    traps = [(states, total(entered.at(states))) for states in solver.closed]
     if restarted and not any(chance.values > 0 for _, chance in traps):
         return _events(chain, law, visited)
     if restarted and chain.stop.any():
@@ -82,7 +82,7 @@ def stationary(chain: Chain, start: Start = None, *, restarted: bool = False) ->
     rate, endless = exact(0.0), False
     for states, chance in traps:
         pi = solver.stationary(states) if len(states) > 1 else exact(np.ones(1))
-        own = dot(pi, _at(news, states))
+        own = dot(pi, news.at(states))
         d = int(periods[solver.label[states[0]]])
         arrived = chance if d == 1 else arrivals.phases(states, turns[states], d)
         if arrived is None:
@@ -108,7 +108,7 @@ def stationary(chain: Chain, start: Start = None, *, restarted: bool = False) ->
         )
     inside = np.concatenate(members) if members else np.zeros(0, np.int64)
     passed = np.flatnonzero(np.isfinite(visited.values) & (visited.values > 0))
-    ended = dot(_at(visited, passed), exact(chain.stop[passed]))
+    ended = dot(visited.at(passed), exact(chain.stop[passed]))
     run = _run_entropy(law, visited, news, passed)
     whole, either = _joined(laws), _joined(limits)
     return Stationary(
@@ -134,7 +134,7 @@ def stationary(chain: Chain, start: Start = None, *, restarted: bool = False) ->
 def _events(chain: Chain, law: Vector, visited: Solved) -> Stationary:
     """Return the share of all events by node, where every run ends and the next one starts."""
     passed = np.flatnonzero(visited.values > 0)
-    v = _at(visited, passed)
+    v = visited.at(passed)
     events = total(v)
     share = quotient(v, events)
     run = _run_entropy(law, visited, step_entropy(chain), passed)
@@ -171,11 +171,7 @@ def _events(chain: Chain, law: Vector, visited: Solved) -> Stationary:
 
 def _run_entropy(law: Vector, visited: Solved, news: Solved, passed: Index) -> Solved:
     """Return how many bits a run takes until it ends or is trapped."""
-    return plus(law_entropy(law), dot(_at(visited, passed), _at(news, passed)))
-
-
-def _at(of: Solved, some: Index) -> Solved:
-    return Solved(of.values[some], of.bound[some])
+    return plus(law_entropy(law), dot(visited.at(passed), news.at(passed)))
 
 
 def _joined(parts: list[Solved]) -> Solved:

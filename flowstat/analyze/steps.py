@@ -8,6 +8,7 @@ from typing import ClassVar, NamedTuple
 import numpy as np
 
 from flowstat.analyze.aim import Aim, Targets, aim_at, arrives, chance, weighted
+from flowstat.analyze.derived import whole
 from flowstat.analyze.elimination import UNIT
 from flowstat.analyze.search import Vector
 from flowstat.analyze.solve import TOLERANCE, Solved
@@ -15,10 +16,9 @@ from flowstat.analyze.state_rows import StateRows
 from flowstat.analyze.stepping import TINY, Forward, stepped_back
 from flowstat.errors import AnalysisError
 from flowstat.estimate.chain import Chain, Start, start_law
-from flowstat.read.words import shown
 from flowstat.results import LINEAGES, Result, Row, number
 
-__all__ = ["StateWithin", "StepChance", "Steps", "Within", "steps", "whole", "within"]
+__all__ = ["StateWithin", "StepChance", "Steps", "Within", "steps", "within"]
 
 
 MOST = 10_000_000
@@ -114,7 +114,7 @@ def steps(chain: Chain, targets: Targets | None = None, horizon: int = 100, star
     >>> [c.probability for c in found.chances], found.beyond, found.never
     ([0.0, 0.5, 0.25, 0.125], 0.125, 0.0)
     """
-    horizon = whole(horizon)
+    horizon = whole("a number of steps", horizon, 0)
     if horizon > MOST:
         raise AnalysisError(f"a law of more than {MOST:,} steps is too long: ask for `within`, or for quantiles")
     law = start_law(chain, start)
@@ -211,7 +211,7 @@ def within(chain: Chain, targets: Targets | None = None, steps: int = 100, start
     >>> within(flip, "heads", 3).start.probability
     0.875
     """
-    steps = whole(steps)
+    steps = whole("a number of steps", steps, 0)
     law = start_law(chain, start)
     aim = aim_at(chain, targets)
     solved = _within(aim, steps)
@@ -236,16 +236,3 @@ def _within(aim: Aim, steps: int) -> Solved:
             )
         bound[way] = relative * values[way] + TINY
     return Solved(values, bound)
-
-
-def whole(steps: float) -> int:
-    """Return a number of steps as a whole number.
-
-    Raises
-    ------
-    AnalysisError
-        If it is none, or negative.
-    """
-    if isinstance(steps, (int, float, np.integer, np.floating)) and steps >= 0 and float(steps).is_integer():
-        return int(steps)
-    raise AnalysisError(f"a number of steps is a whole number of at least 0, not {shown(repr(steps))}")
