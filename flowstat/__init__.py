@@ -76,7 +76,9 @@ if TYPE_CHECKING:
     from flowstat.read.graph import Arrow, Component, Graph, Route
     from flowstat.read.traces import Traces, read_traces
     from flowstat.run.app import App
-    from flowstat.run.behaviour import on
+    from flowstat.run.behaviour import Emit, Retry, on
+    from flowstat.run.digest import digest
+    from flowstat.run.latencies import LatencyLaw, VirtualTime
     from flowstat.run.load import load_behaviours
     from flowstat.run.loop import Limits
     from flowstat.show.draw import draw
@@ -174,7 +176,9 @@ _HOMES = {
     "show.draw": ("draw",),
     "show.report": ("report",),
     "run.app": ("App",),
-    "run.behaviour": ("on",),
+    "run.behaviour": ("Emit", "Retry", "on"),
+    "run.digest": ("digest",),
+    "run.latencies": ("LatencyLaw", "VirtualTime"),
     "run.load": ("load_behaviours",),
     "run.loop": ("Limits",),
 }
@@ -189,15 +193,19 @@ __all__ = [
     "ChainError",
     "Component",
     "Counts",
+    "Emit",
     "FlowstatError",
     "Graph",
     "GraphError",
+    "LatencyLaw",
     "Limits",
     "OutputError",
+    "Retry",
     "Route",
     "RunError",
     "TraceError",
     "Traces",
+    "VirtualTime",
     "absorption",
     "amplification",
     "before",
@@ -214,6 +222,7 @@ __all__ = [
     "critical",
     "cycles",
     "dead_arrows",
+    "digest",
     "discover",
     "draw",
     "durations",

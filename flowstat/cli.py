@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from flowstat.read.notices import Problem
     from flowstat.read.traces import Traces
     from flowstat.results import Result
-    from flowstat.run.loop import Limits
+    from flowstat.run.app import App
+    from flowstat.run.latencies import VirtualTime
     from flowstat.run.tally import RunResult
 
 __all__ = ["main"]
@@ -1056,11 +1057,27 @@ def _records(command: Command) -> Command:
         click.option("--max-events", type=click.IntRange(min=1), default=10_000_000, show_default=True, help="In all."),
         click.option(
             "--clock",
-            type=click.Choice(["none", "wall"]),
+            type=click.Choice(["none", "wall", "virtual"]),
             default="none",
             show_default=True,
-            help="Record times? Without, the same seed gives the same bytes.",
+            help="Times to record: real ones, or virtual ones, which jump from event to event. But for real ones, the "
+            "same seed gives the same bytes.",
         ),
+        click.option(
+            "--latency",
+            "delays",
+            metavar="[ARROW=]SECONDS",
+            multiple=True,
+            help="With --clock virtual, how long messages are under way: 'a -> b=0.5,0.1' (mean and deviation), or "
+            "0.5,0.1 for all; may be repeated.",
+        ),
+        click.option(
+            "--latencies",
+            "recorded",
+            metavar="TRACE",
+            help="With --clock virtual: as long as in this trace (or these counts), drawn pair by pair.",
+        ),
+        click.option("--every", metavar="SECONDS", help="With --clock virtual, from one run to the next."),
         click.option(
             "-o", "--output", metavar="TRACE", help="Trace to write (.parquet, .jsonl); named as the graph by default."
         ),
@@ -1081,19 +1098,14 @@ def _records(command: Command) -> Command:
 @click.option(
     "--input", "source", metavar="FILE", help='Messages to inject, JSON Lines {"node", "key", "body"}; - reads stdin.'
 )
-def run(
-    graph: str,
-    runs: int,
-    starts: tuple[str, ...],
-    seed: int,
-    output: str | None,
-    clock: str,
-    max_events: int,
-    max_queue: int,
-    overwrite: bool,
-    behaviours: str | None,
-    source: str | None,
-) -> None:
+@click.option(
+    "--record",
+    type=click.Choice(["trace", "inputs", "both"]),
+    default="trace",
+    show_default=True,
+    help="The trace, or only a journal of what came from outside (.journal), from which replay makes it again.",
+)
+def run(graph: str, behaviours: str | None, source: str | None, **recording: Any) -> None:
     """Run the graph with its behaviours, and record the trace.
 
     Behaviours are functions (state, message, ctx) in the Python file beside the graph (orders.graph:
@@ -1101,27 +1113,16 @@ def run(
     its bound ends with exit code 1, and its trace is complete.
     """
     from flowstat.errors import RunError
-    from flowstat.read.files import read_graph
-    from flowstat.run.app import App, spread
+    from flowstat.run.app import spread
     from flowstat.run.inject import read_injections
-    from flowstat.run.load import load_behaviours
 
+    runs, starts, seed = (recording.pop(name) for name in ("runs", "starts", "seed"))
     if graph == source == "-":
         raise click.UsageError("standard input (-) can be read once only")
-    program = read_graph(graph)
-    beside = Path(graph).with_suffix(".py")
-    app = App(program, seed)
-    if behaviours or (graph != "-" and beside.is_file()):
-        loaded = load_behaviours(behaviours or beside, program)
-        app = App(program, seed, loaded.behaviours)
-        click.echo(f"behaviours of {', '.join(loaded.behaviours) or 'no node'} from {loaded.path}", err=True)
-        if loaded.unused:
-            click.echo(f"functions that are no node's, not used: {', '.join(loaded.unused)}", err=True)
-    else:
-        click.echo("no behaviours: every node forwards what it gets (try flowstat simulate)", err=True)
+    app = _app(graph, behaviours, seed)
     if source and starts:
         raise click.UsageError("--input names the nodes itself: leave out --start")
-    with _recording(graph, output, max_events, max_queue, clock, overwrite) as options:
+    with _recording(graph, **recording) as options:
         if source:
             try:
                 file = sys.stdin.buffer if source == "-" else open(source, "rb")  # noqa: SIM115
@@ -1130,38 +1131,99 @@ def run(
             with file:
                 result = app.run(read_injections(file, source), **options)
         else:
-            result = app.run(spread(program, runs, starts or None), **options)
+            result = app.run(spread(app.graph, runs, starts or None), **options)
     _finish(result)
+
+
+@flowstat.command(epilog="Example: flowstat replay orders.graph orders.journal -o orders.parquet")
+@click.argument("graph")
+@click.argument("journal")
+@click.option(
+    "--behaviours", metavar="FILE", help="Python file with the behaviours; by default the one beside the graph."
+)
+@click.option("-o", "--output", metavar="TRACE", help="Write the trace too: its bytes are those of the run's own.")
+@click.option("--against", metavar="TRACE", help="A trace that the run recorded, to be compared row by row.")
+@click.option("--overwrite", is_flag=True, help="Replace the trace that is there.")
+@_shows()
+def replay(
+    graph: str,
+    journal: str,
+    behaviours: str | None,
+    output: str | None,
+    against: str | None,
+    overwrite: bool,
+    format: str,
+) -> None:
+    """Run again from a journal, and say whether the same events come of it.
+
+    With --against, the first event that differs is named; the state of every node at the end is compared in any case.
+    A difference ends with exit code 1: some behaviour hangs on what is not in the journal (real time, chance of its
+    own, a file), or is not the one that ran.
+    """
+    from contextlib import nullcontext
+
+    from flowstat.read.canonical import open_writer
+
+    app = _app(graph, behaviours, 0)
+    if output:
+        _keep(output, *([against] if against else []), journal)
+    with open_writer(output, overwrite=overwrite) if output else nullcontext() as writer:
+        result = app.replay(journal, writer, against=against)
+    if output:
+        click.echo(f"wrote {output}", err=True)
+    if format == "table":
+        for sentence in result.sentences():
+            click.echo(sentence)
+    else:
+        _print({"replay": result}, format)
+    if result.differences:
+        sys.exit(EXIT_FAILED)
+
+
+def _app(graph: str, behaviours: str | None, seed: int) -> App:
+    """Read a graph, and the behaviours given or beside it."""
+    from flowstat.read.files import read_graph
+    from flowstat.run.app import App
+    from flowstat.run.load import load_behaviours
+
+    program = read_graph(graph)
+    beside = Path(graph).with_suffix(".py")
+    if not behaviours and (graph == "-" or not beside.is_file()):
+        click.echo("no behaviours: every node forwards what it gets (try flowstat simulate)", err=True)
+        return App(program, seed)
+    loaded = load_behaviours(behaviours or beside, program)
+    click.echo(f"behaviours of {', '.join(loaded.behaviours) or 'no node'} from {loaded.path}", err=True)
+    if loaded.unused:
+        click.echo(f"functions that are no node's, not used: {', '.join(loaded.unused)}", err=True)
+    return App(program, seed, loaded.behaviours)
 
 
 @flowstat.command(epilog="Example: flowstat simulate app.graph --runs 1000 -o app.parquet")
 @_records
-def simulate(
-    graph: str,
-    runs: int,
-    starts: tuple[str, ...],
-    seed: int,
-    output: str | None,
-    clock: str,
-    max_events: int,
-    max_queue: int,
-    overwrite: bool,
-) -> None:
+def simulate(graph: str, runs: int, starts: tuple[str, ...], seed: int, **recording: Any) -> None:
     """Simulate the graph without any code: each event draws its arrow by the @ shares."""
     from flowstat.read.files import read_graph
     from flowstat.run.simulate import simulate as walk
 
     program = read_graph(graph)
-    with _recording(graph, output, max_events, max_queue, clock, overwrite) as options:
+    with _recording(graph, **recording) as options:
         result = walk(program, runs, seed, starts=starts or None, **options)
     _finish(result)
 
 
 @contextmanager
 def _recording(
-    graph: str, output: str | None, max_events: int, max_queue: int, clock: str, overwrite: bool
+    graph: str,
+    output: str | None,
+    max_events: int,
+    max_queue: int,
+    clock: str,
+    overwrite: bool,
+    record: str = "trace",
+    **virtual: Any,
 ) -> Iterator[dict[str, Any]]:
-    """Open the trace and the progress line of a run."""
+    """Open the trace, the journal and the progress line of a run."""
+    from contextlib import nullcontext
     from time import time_ns
 
     from flowstat.read.canonical import open_writer
@@ -1169,19 +1231,68 @@ def _recording(
 
     if output == "-":
         raise click.UsageError("a trace is written to a file or directory, not to standard output")
-    target = output or ("run.parquet" if graph == "-" else f"{Path(graph).stem}.parquet")
-    limits: Limits = Limits(max_events=max_events, max_queue=max_queue)
+    suffix = "journal" if record == "inputs" else "parquet"
+    target = output or (f"run.{suffix}" if graph == "-" else f"{Path(graph).stem}.{suffix}")
+    journal = None if record == "trace" else Path(target).with_suffix(".journal")
+    if clock != "virtual" and any(virtual.values()):
+        raise click.UsageError("--latency, --latencies and --every are of virtual time: say --clock virtual")
+    time = time_ns if clock == "wall" else _virtual_time(**virtual) if clock == "virtual" else None
+    options: dict[str, Any] = {"limits": Limits(max_events=max_events, max_queue=max_queue), "clock": time}
     live = sys.stderr.isatty()
 
     def progress(events: int, runs: int, waiting: int) -> None:
         if live:
             click.echo(f"\r{events:,} events, {runs:,} runs, {waiting:,} waiting\x1b[K", nl=False, err=True)
 
-    with open_writer(target, overwrite=overwrite) as writer:
-        yield {"writer": writer, "limits": limits, "clock": time_ns if clock == "wall" else None, "progress": progress}
+    if journal is not None:
+        from flowstat.run.journal import make_way
+
+        make_way(journal, overwrite)
+        options["journal"] = journal
+    opened = nullcontext() if record == "inputs" else open_writer(target, overwrite=overwrite)
+    with opened as writer:
+        yield {"writer": writer, "progress": progress, **options}
     if live:
         click.echo("\r\x1b[K", nl=False, err=True)
-    click.echo(f"wrote {target}", err=True)
+    for written in (None if record == "inputs" else target, journal):
+        if written is not None:
+            click.echo(f"wrote {written}", err=True)
+
+
+def _virtual_time(delays: tuple[str, ...], recorded: str | None, every: str | None) -> VirtualTime:
+    """Return the virtual time that options tell: recorded latencies, and those stated over them."""
+    from flowstat.run.latencies import LatencyLaw, VirtualTime
+
+    def law(text: str) -> LatencyLaw:
+        try:
+            mean, _, deviation = text.partition(",")
+            return LatencyLaw(float(mean), float(deviation or 0))
+        except ValueError:
+            raise click.UsageError(
+                f"{text!r} is no time: give seconds, as 0.5, or mean and deviation, 0.5,0.1"
+            ) from None
+
+    laws: dict[tuple[str | None, str], LatencyLaw] = {}
+    if recorded:
+        from flowstat.estimate.counting import count as count_traces
+        from flowstat.estimate.latency import GROWTH
+
+        traces, memory = _traces((recorded,))
+        for pair, found in count_traces(traces, latencies=True, memory=memory).latencies.items():
+            # A bucket of the sketch stands for its middle, which is off by 1 % at most.
+            values = tuple(1e-9 * 2 * GROWTH**k / (GROWTH + 1) for k in found.buckets)
+            laws[pair] = LatencyLaw(values=values, weights=tuple(found.buckets.values()))
+    given = [delay.rpartition("=") for delay in delays]
+    for arrow, _, text in given:
+        if arrow:
+            source, sign, target = arrow.partition("->")
+            if not sign:
+                raise click.UsageError(f"{arrow!r} is no arrow: write 'a -> b=0.5'")
+            laws[source.strip(), target.strip()] = law(text)
+    everywhere = [law(text) for arrow, _, text in given if not arrow]
+    if everywhere and laws:
+        raise click.UsageError("give one --latency for all, or one for each arrow")
+    return VirtualTime(everywhere[-1] if everywhere else laws, law(every) if every else None)
 
 
 def _finish(result: RunResult) -> None:

@@ -163,7 +163,7 @@ PUBLIC = {
     *("observed_variants",),
     *("iter_cycles",),
     *("draw", "report"),
-    *("App", "on", "load_behaviours", "Limits"),
+    *("App", "on", "load_behaviours", "Limits", "Emit", "Retry", "VirtualTime", "LatencyLaw", "digest"),
     *("FlowstatError", "GraphError", "TraceError", "ChainError", "AnalysisError", "RunError", "OutputError"),
 }
 

@@ -366,15 +366,6 @@ def test_ties_are_checked():
     with pytest.raises(RunError, match="state=dict"):
         app.on("order", state={})(lambda state, message, ctx: None)
 
-    async def later(state, message, ctx): ...
-
-    def gives(state, message, ctx):
-        yield
-
-    for function in (later, gives):
-        with pytest.raises(RunError, match="plain function"):
-            app.on("order")(function)
-
 
 def test_components_are_named():
     result = App(parse_graph("[ python sensor.py ] -> a; a -> [ gzip -c ]")).run([("a", "", 1)])

@@ -1,18 +1,27 @@
-"""An app: a graph and the behaviours of its nodes, run by the deque event loop."""
+"""An app: a graph and the behaviours of its nodes, run by an event loop."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from itertools import cycle, islice
+from pathlib import Path
+from typing import Any
 
 from flowstat.errors import RunError
 from flowstat.read.canonical import TraceWriter
 from flowstat.read.graph import Graph
 from flowstat.read.words import quote_argument, shown
-from flowstat.run.behaviour import Behaviour, Context, Function, Message, unknown_node
-from flowstat.run.loop import Injection, Limits, Progress, drive
+from flowstat.run.behaviour import Behaviour, Context, Function, Message, Retry, check_retry, unknown_node
+from flowstat.run.digest import digest
+from flowstat.run.drive import drive
+from flowstat.run.handlers import Awaiter, handler
+from flowstat.run.journal import JournalWriter, read_journal
+from flowstat.run.journalled import ReplayFeed, replayed
+from flowstat.run.latencies import VirtualTime
+from flowstat.run.loop import Injection, Limits, Progress
 from flowstat.run.network import Clock, Network, Node
+from flowstat.run.replay import Comparison, ReplayResult, compare_states
 from flowstat.run.tally import RunResult
 
 __all__ = ["App", "spread"]
@@ -49,8 +58,12 @@ class App:
         for behaviour in (behaviours or {}).values():
             self._add(behaviour)
 
-    def on(self, node: str, state: Callable[[], object] | None = None) -> Callable[[Function], Function]:
-        """Tie a plain function `(state, message, ctx)` to a node; for use as a decorator.
+    def on(
+        self, node: str, state: Callable[[], object] | None = None, retry: Retry | None = None
+    ) -> Callable[[Function], Function]:
+        """Tie a function `(state, message, ctx)` to a node; for use as a decorator.
+
+        It may be a plain function, a generator (what it yields is sent: an `Emit`, or a body without key) or `async`.
 
         Parameters
         ----------
@@ -59,15 +72,18 @@ class App:
         state
             Called without arguments at the start of each run of the loop; makes the function's `state`
             (None where it is not given).
+        retry
+            What becomes of a message that the function fails on; None: its event ends with status `error`.
 
         Raises
         ------
         RunError
-            If the graph has no such node, it has a behaviour already, or the function is no behaviour.
+            If the graph has no such node, it has a behaviour already, the function is no behaviour, or no arrow of the
+            node takes its retries.
         """
 
         def tie(function: Function) -> Function:
-            self._add(Behaviour(node, function, state))
+            self._add(Behaviour(node, function, state, retry))
             return function
 
         return tie
@@ -78,53 +94,147 @@ class App:
         writer: TraceWriter | None = None,
         *,
         limits: Limits | None = None,
-        clock: Clock | None = None,
+        clock: Clock | VirtualTime | None = None,
         progress: Progress | None = None,
+        journal: str | Path | None = None,
     ) -> RunResult:
         """Inject messages, each of which starts a run, and handle all that follows from it.
 
         Parameters
         ----------
         injections
-            Messages `(node, key, body)`; the next one is taken when nothing is left of the one before.
+            Messages `(node, key, body)`. The next one is taken when nothing is left of the one before; in real
+            time, when nothing is left but timers; in virtual time with `every`, when it is due.
         writer
             Where the trace goes (`open_writer`); None records nothing.
         limits
             Where to stop a message storm.
         clock
-            Nanoseconds since 1970, such as `time.time_ns`, for the time columns and `ctx.now`. Without
-            one they are null, and the same seed gives the same bytes.
+            Nanoseconds since 1970, such as `time.time_ns`, for the time columns, `ctx.now` and timers; or
+            `VirtualTime`. Without one these columns are null, and timers go off in their order when nothing
+            else is left. But for real time, the same seed gives the same bytes.
         progress
             Called once a batch with the events and runs so far and the length of the queue.
+        journal
+            A file to make, which gets every message from outside before it is handled: `replay` needs no more.
+            In real time the clock then stands still between them.
 
         Raises
         ------
         RunError
-            For an injection that is no message for a node, a state that can't be made, or an emit after
-            its behaviour has returned.
+            For an injection that is no message for a node, a state that can't be made, an emit after its behaviour has
+            returned, or a body or state that a journal can't keep.
         OutputError
-            If the trace can't be written; what was written before stays readable.
+            If the trace or the journal can't be written; what was written before stays readable.
         """
-        network = Network(self.graph, self._settle, self.seed, clock, (limits or Limits()).max_queue)
-        for name in self.behaviours:
-            network.node(name)
-        result = drive(network, injections, writer, limits or Limits(), progress, self.seed)
+        limits = limits or Limits()
+        if journal is None:
+            return self._drive(injections, writer, limits, clock, progress)
+        header = {
+            "graph": self._fingerprint(),
+            "seed": self.seed,
+            "clock": clock.to_dict() if isinstance(clock, VirtualTime) else None if clock is None else "wall",
+            "limits": [limits.max_events, limits.max_queue, limits.batch_rows],
+        }
+        with JournalWriter(journal, header) as kept:
+            return self._drive(injections, writer, limits, clock, progress, journal=kept)
+
+    def replay(
+        self,
+        journal: str | Path,
+        writer: TraceWriter | None = None,
+        *,
+        against: str | Path | None = None,
+        progress: Progress | None = None,
+    ) -> ReplayResult:
+        """Handle again what a journal says came from outside: the same events, trace and states.
+
+        Parameters
+        ----------
+        journal
+            As `run` wrote it, also by a process that was killed; its seed, clock and limits count, not the app's.
+        writer
+            Where the trace goes; its bytes are those that the run itself would have written.
+        against
+            A trace that the run recorded, to be compared with; that of a killed run may end earlier.
+        progress
+            As for `run`.
+
+        Raises
+        ------
+        RunError
+            If the journal or the trace can't be read, or the graph is not the one that was run.
+        """
+        found = read_journal(journal)
+        header = found.header
+        if header["graph"] != self._fingerprint():
+            raise RunError(f"{journal} is of another graph: replay it with the graph that was run")
+        kept = header["clock"]
+        clock = VirtualTime.of(kept) if isinstance(kept, dict) else None if kept is None else (lambda: 0)
+        compared = None if against is None else Comparison(against, writer)
+        end = found.end or {}
+        app = App(self.graph, header["seed"], self.behaviours)
+        states: dict[str, str] = {}
+        run = app._drive(
+            replayed(found),
+            compared or writer,
+            Limits(*header["limits"]),
+            clock,
+            progress,
+            feed=None if clock is None else ReplayFeed(found.entries),
+            halt=(end["span"], end["stopped"]) if end.get("stopped") else None,
+            states=states,
+        )
+        differences = [compared.rest() if compared else None]
+        if end:
+            differences.append(compare_states(end["states"], states))
+        return ReplayResult(run, compared.compared if compared else 0, tuple(d for d in differences if d), found.torn)
+
+    def _drive(
+        self,
+        injections: Iterable[Injection],
+        writer: TraceWriter | None,
+        limits: Limits,
+        clock: Clock | VirtualTime | None,
+        progress: Progress | None,
+        *,
+        states: dict[str, str] | None = None,
+        **more: Any,
+    ) -> RunResult:
+        with Awaiter() as awaiter:
+            network = Network(
+                self.graph, lambda network, node: self._settle(node, awaiter), self.seed, limits.max_queue
+            )
+            for name in self.behaviours:
+                network.node(name)
+            result = drive(
+                network, injections, writer, self.seed, limits=limits, clock=clock, progress=progress, **more
+            )
+            if states is not None:
+                states.update(network.states())
         commands = (" ".join(map(quote_argument, c.command)) for c in self.graph.components)
         return replace(result, components=tuple(f"[ {command} ]" for command in commands))
+
+    def _fingerprint(self) -> str:
+        arrows = [(a.source, a.key, a.target) for a in self.graph.arrows]
+        return digest([list(self.graph.nodes), arrows])
 
     def _add(self, behaviour: Behaviour) -> None:
         if behaviour.node not in self.graph.outgoing:
             raise RunError(f"{behaviour.place()}: {unknown_node(behaviour.node, self.graph)}")
+        if behaviour.retry:
+            check_retry(behaviour, behaviour.retry, self.graph)
         first = self.behaviours.setdefault(behaviour.node, behaviour)
         if first is not behaviour:
             raise RunError(
                 f"two behaviours for the node {shown(behaviour.node)}: {first.place()} and {behaviour.place()}"
             )
 
-    def _settle(self, network: Network, node: Node) -> None:
+    def _settle(self, node: Node, awaiter: Awaiter) -> None:
         behaviour = self.behaviours.get(node.name)
         if behaviour:
-            node.handle = behaviour.function
+            node.handle = handler(behaviour, awaiter.run)
+            node.retry = behaviour.retry
             try:
                 node.state = behaviour.state() if behaviour.state else None
             except Exception as error:

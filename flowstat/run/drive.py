@@ -1,0 +1,66 @@
+"""Which event loop a run needs: the deque one where time does not count, else the timed one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from time import sleep
+
+from flowstat.read.canonical import TraceWriter
+from flowstat.run.feeds import Feed, VirtualFeed, WallFeed
+from flowstat.run.journal import JournalWriter
+from flowstat.run.journalled import JournalledFeed
+from flowstat.run.latencies import VirtualTime
+from flowstat.run.loop import Injection, Limits, Loop, Progress, run_loop
+from flowstat.run.network import Clock, Network
+from flowstat.run.record import Recorder
+from flowstat.run.tally import RunResult
+from flowstat.run.timed import TimedLoop
+from flowstat.run.untimed import UntimedLoop
+
+__all__ = ["drive"]
+
+
+def drive(
+    network: Network,
+    injections: Iterable[Injection],
+    writer: TraceWriter | None,
+    seed: int,
+    *,
+    limits: Limits,
+    clock: Clock | VirtualTime | None,
+    progress: Progress | None,
+    feed: Feed | None = None,
+    journal: JournalWriter | None = None,
+    halt: tuple[int, str] | None = None,
+) -> RunResult:
+    """Inject messages into a network, and handle all that follows from them.
+
+    `feed` stands in for the clock's own, `journal` takes what comes from outside, and `halt` says after how many rows
+    to stop, and why.
+    """
+    recorder = None if writer is None else Recorder(writer, clocked=clock is not None)
+    if clock is None:
+        taken = injections if journal is None else journal.following(injections)
+        loop: Loop = UntimedLoop(network, taken, recorder, limits, progress)
+    else:
+        if isinstance(clock, VirtualTime):
+            clock.check(network.graph)
+            network.delays = clock.delays(seed)
+        if feed is None:
+            feed = _feed(injections, clock, seed)
+        if journal is not None:
+            feed = JournalledFeed(feed, journal)
+        loop = TimedLoop(network, feed, recorder, limits, progress)
+    if halt is not None:
+        loop.halt_at(*halt)
+    result = run_loop(loop, seed)
+    if journal is not None:
+        told = {"events": result.events, "runs": result.runs, "span": loop.span, "stopped": result.stopped}
+        journal.end({**told, "states": network.states()})
+    return result
+
+
+def _feed(injections: Iterable[Injection], clock: Clock | VirtualTime, seed: int) -> Feed:
+    if isinstance(clock, VirtualTime):
+        return VirtualFeed(injections, clock.start, clock.gap(seed))
+    return WallFeed(injections, clock, sleep)

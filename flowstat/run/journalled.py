@@ -1,0 +1,79 @@
+"""Feeds that write a journal, and that read one again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from flowstat.run.feeds import Ended, Feed
+from flowstat.run.journal import Entry, Journal, JournalWriter
+from flowstat.run.loop import Injection
+
+__all__ = ["JournalledFeed", "ReplayFeed", "replayed"]
+
+
+class JournalledFeed:
+    """A feed whose messages and times are journalled; its clock stands still between them, as it will in a replay."""
+
+    def __init__(self, feed: Feed, journal: JournalWriter) -> None:
+        self._feed = feed
+        self._journal = journal
+        self._now = feed.now()
+        self._paused = 0
+
+    def now(self) -> int:
+        """Return the time of what was taken last, and of what was waited for since."""
+        return self._now + self._paused
+
+    def due(self, until: int | None, span: int) -> bool:
+        """Whether there is something to take."""
+        return self._feed.due(until, span)
+
+    def take(self, until: int | None, span: int) -> Injection | None:
+        """Take the next message or time, and write it."""
+        found = self._feed.take(until, span)
+        self._now, self._paused = max(self._feed.now(), self.now()), 0
+        if found is None:
+            self._journal.tick(span, self._now)
+            return None
+        return self._journal.add(found, span, self._now)
+
+    async def pause(self, wait: int) -> None:
+        """Let so many nanoseconds pass."""
+        await self._feed.pause(wait)
+        self._paused += wait
+
+
+class ReplayFeed:
+    """The feed of a journal: messages and times come when there are as many rows as there were then."""
+
+    def __init__(self, entries: Sequence[Entry]) -> None:
+        self._entries = iter(entries)
+        self._next = next(self._entries, None)
+        self._now = self._next.time if self._next else 0
+        self._paused = 0
+
+    def now(self) -> int:
+        """Return the time, in nanoseconds since 1970."""
+        return self._now + self._paused
+
+    def due(self, until: int | None, span: int) -> bool:
+        """Whether the next entry was taken by now."""
+        return self._next is not None and self._next.span <= span
+
+    def take(self, until: int | None, span: int) -> Injection | None:
+        """Take the next entry."""
+        entry = self._next
+        if entry is None:
+            raise Ended
+        self._next = next(self._entries, None)
+        self._now, self._paused = entry.time, 0
+        return None if entry.node is None else (entry.node, entry.key, entry.body)
+
+    async def pause(self, wait: int) -> None:
+        """Let so many nanoseconds pass."""
+        self._paused += wait
+
+
+def replayed(journal: Journal) -> Iterator[Injection]:
+    """Yield a journal's messages from outside, for a run in which time does not count."""
+    return ((e.node, e.key, e.body) for e in journal.entries if e.node is not None)
