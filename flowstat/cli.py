@@ -1105,16 +1105,28 @@ def _records(command: Command) -> Command:
     show_default=True,
     help="The trace, or only a journal of what came from outside (.journal), from which replay makes it again.",
 )
+@click.option("--broker", metavar="URL", help="Handle messages from a RabbitMQ: amqp://user:password@host:5672/.")
+@click.option(
+    "--nodes", metavar="NODE,...", help="With --broker, which nodes; '' for none: only inject.  [default: all]"
+)
+@click.option("--worker", metavar="NAME", help="With --broker, this worker's name, and that of its trace.")
+@click.option(
+    "--idle", type=click.FloatRange(min=0), metavar="SECONDS", help="With --broker, end when none came so long."
+)
+@click.option(
+    "--batch", type=click.IntRange(min=1), metavar="N", help="With --broker, messages in a body.  [default: 256]"
+)
 def run(graph: str, behaviours: str | None, source: str | None, **recording: Any) -> None:
     """Run the graph with its behaviours, and record the trace.
 
     Behaviours are functions (state, message, ctx) in the Python file beside the graph (orders.graph:
     orders.py), named as their nodes; a node without one forwards what it gets. A run that is stopped at
     its bound ends with exit code 1, and its trace is complete.
+
+    With --broker, any number of such processes share the work until they are interrupted, and -o is a
+    directory, to which each adds its trace. One that is given --runs, --start or --input injects too.
     """
-    from flowstat.errors import RunError
     from flowstat.run.app import spread
-    from flowstat.run.inject import read_injections
 
     runs, starts, seed = (recording.pop(name) for name in ("runs", "starts", "seed"))
     if graph == source == "-":
@@ -1122,17 +1134,78 @@ def run(graph: str, behaviours: str | None, source: str | None, **recording: Any
     app = _app(graph, behaviours, seed)
     if source and starts:
         raise click.UsageError("--input names the nodes itself: leave out --start")
-    with _recording(graph, **recording) as options:
-        if source:
-            try:
-                file = sys.stdin.buffer if source == "-" else open(source, "rb")  # noqa: SIM115
-            except OSError as error:
-                raise RunError(f"can't read the messages {source}: {error.strerror}") from None
-            with file:
-                result = app.run(read_injections(file, source), **options)
-        else:
-            result = app.run(spread(app.graph, runs, starts or None), **options)
+    shared = {name: recording.pop(name) for name in ("broker", "nodes", "worker", "idle", "batch")}
+    if shared["broker"]:
+        _work(app, graph, source, runs, starts, recording["output"], **shared)
+        return
+    if any(value is not None for value in shared.values()):
+        raise click.UsageError("--nodes, --worker, --idle and --batch are of a broker: say --broker amqp://...")
+    with _recording(graph, **recording) as options, _injections(source) as found:
+        result = app.run(spread(app.graph, runs, starts or None) if found is None else found, **options)
     _finish(result)
+
+
+@contextmanager
+def _injections(source: str | None) -> Iterator[Iterable[tuple[str, str, object]] | None]:
+    """Open a file of messages to inject, if one is named."""
+    from flowstat.errors import RunError
+    from flowstat.run.inject import read_injections
+
+    if not source:
+        yield None
+        return
+    try:
+        file = sys.stdin.buffer if source == "-" else open(source, "rb")  # noqa: SIM115
+    except OSError as error:
+        raise RunError(f"can't read the messages {source}: {error.strerror}") from None
+    with file:
+        yield read_injections(file, source)
+
+
+def _work(
+    app: App,
+    graph: str,
+    source: str | None,
+    runs: int,
+    starts: tuple[str, ...],
+    output: str | None,
+    broker: str,
+    nodes: str | None,
+    batch: int | None,
+    **more: Any,
+) -> None:
+    """Inject through a broker if messages are given, and then handle what comes."""
+    from click.core import ParameterSource
+
+    from flowstat.run.amqp import work
+    from flowstat.run.amqp_inject import inject
+    from flowstat.run.app import spread
+
+    context = click.get_current_context()
+    given = {name for name in context.params if context.get_parameter_source(name) is ParameterSource.COMMANDLINE}
+    words = {"delays": "latency", "recorded": "latencies", "max_events": "max-events", "max_queue": "max-queue"}
+    for name in ("record", "clock", "max_events", "max_queue", "overwrite", "delays", "recorded", "every"):
+        if name in given:
+            raise click.UsageError(f"--{words.get(name, name)} is not for a run through a broker: leave it out")
+    name = "run" if graph == "-" else Path(graph).stem
+    chosen = None if nodes is None else [node.strip() for node in nodes.split(",") if node.strip()]
+    shared: dict[str, Any] = {"graph": name, "batch": batch or 256}
+    if given & {"source", "starts", "runs"}:
+        with _injections(source) as found:
+            some = spread(app.graph, runs, starts or None) if found is None else found
+            for sentence in inject(app, broker, some, **shared).sentences():
+                click.echo(sentence, err=True)
+    elif chosen == []:
+        raise click.UsageError("--nodes '' only injects: add --runs, --start or --input")
+    if chosen == []:
+        return
+    target = output or f"{name}-traces"
+    result = work(app, broker, target, nodes=chosen, **shared, **more)
+    for sentence in result.sentences():
+        click.echo(sentence, err=True)
+    click.echo(f"wrote {target}", err=True)
+    if result.interrupted:
+        sys.exit(EXIT_INTERRUPTED)
 
 
 @flowstat.command(epilog="Example: flowstat replay orders.graph orders.journal -o orders.parquet")
