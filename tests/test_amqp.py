@@ -431,6 +431,14 @@ def test_a_full_disk_leaves_no_half_line(tmp_path):
     assert hand.shards.path.read_bytes() == whole
 
 
+def test_what_goes_on_when_a_worker_has_ended_is_not_recorded(tmp_path):
+    hand = hand_of(drawing(), tmp_path)
+    hand.shards.close()
+    with pytest.raises(ValueError, match="closed file"):
+        do(hand, delivery("a", letter()))
+    assert not hand.shards.path.stat().st_size
+
+
 # What comes twice, kills, or can't have come
 
 

@@ -8,6 +8,7 @@ import threading
 from pathlib import Path
 from time import monotonic, sleep
 
+import pika
 import pytest
 
 from flowstat.errors import RunError
@@ -23,11 +24,9 @@ from tests.amqp_app import program
 from tests.amqp_chaos import chaos, check
 from tests.servers import Broker, rabbitmq_broker  # noqa: F401
 
-pika = pytest.importorskip("pika")
-
 IDLE = 0.5
-CHAOS = int(os.environ.get("FLOWSTAT_CHAOS", "4000"))
-"""Messages of the test in which all is killed; 100,000 take some minutes."""
+CHAOS = int(os.environ.get("FLOWSTAT_CHAOS", "10000"))
+"""Messages of the test in which all is killed; 100,000 take about a minute."""
 
 
 def until(holds, patience=60.0):
@@ -309,3 +308,39 @@ def test_what_comes_through_a_pipe_is_sent_as_it_comes(broker, tmp_path):
     thread.join()
     assert (first.events, said.is_set()) == (2, True)
     assert work(app, broker.url, tmp_path, graph="pipe", idle=IDLE).events == 2
+
+
+def test_a_slow_behaviour_is_not_taken_for_idleness(broker, tmp_path):
+    app = forwarding("a -> b")
+    app.on("a")(lambda state, message, ctx: sleep(0.3))
+    inject(app, broker.url, [("a", "", n) for n in range(3)], graph="slow")
+    assert work(app, broker.url, tmp_path, graph="slow", idle=0.1).events == 3
+
+
+def test_a_second_signal_ends_a_worker_in_the_middle_and_the_next_one_takes_over(broker, tmp_path):
+    graph, begun = tmp_path / "stuck.graph", tmp_path / "begun"
+    graph.write_text("a -> b;")
+    graph.with_suffix(".py").write_text(
+        "import pathlib, time\n"
+        "import flowstat as fs\n"
+        "@fs.on('a', state=list)\n"
+        "def a(state, message, ctx):\n"
+        "    state.append(message.run)\n"
+        f"    begun = pathlib.Path({str(begun)!r})\n"
+        "    if len(state) == 2 and not begun.exists():\n"
+        "        begun.touch()\n"
+        "        time.sleep(60)\n"
+        "    ctx.emit(len(state))\n"
+    )
+    command = [sys.executable, "-m", "flowstat", "run", str(graph), "--broker", broker.url, "-o", str(tmp_path / "t")]
+    subprocess.run([*command, "--nodes", "", "--runs", "3"], check=True, capture_output=True)
+    first = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    until(begun.exists)
+    first.send_signal(signal.SIGINT)
+    with pytest.raises(subprocess.TimeoutExpired):
+        first.wait(0.5)
+    first.send_signal(signal.SIGINT)
+    _, err = first.communicate(timeout=30)
+    assert (first.returncode, "Traceback" in err) == (130, False)
+    subprocess.run([*command, "--idle", "1"], check=True, capture_output=True)
+    assert table(tmp_path / "t") == {("a", "b"): 3, ("b", ""): 3}

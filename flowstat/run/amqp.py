@@ -14,7 +14,7 @@ import os
 import signal
 import socket
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -110,10 +110,11 @@ def work(
     name = worker or f"{socket.gethostname()}-{os.getpid()}-{os.urandom(3).hex()}"
     shards = Shards(traces, name)
     thread = Thread()
+    locks = {node: NodeLock(shards.folder, node) for node in chosen}
     ended = False
     try:
         hand = Hand(Core(app.graph, app.behaviours, app.seed, thread.run), shards, batch, limit)
-        made = Worker(app, broker, Names(graph), chosen, hand, shards, thread, say or say_so)
+        made = Worker(app, broker, Names(graph), chosen, hand, shards, locks, thread, say or say_so)
         made.idle = idle
         made.prefetch = prefetch or (256 if batch == 1 else 16)
         made.single = batch == 1
@@ -126,6 +127,9 @@ def work(
     finally:
         thread.close(wait=ended)
         shards.close()
+        # Not before: where a behaviour still goes on, nothing that it does is recorded any more.
+        for lock in locks.values():
+            lock.release()
 
 
 class Worker:
@@ -143,6 +147,7 @@ class Worker:
         nodes: tuple[str, ...],
         hand: Hand,
         shards: Shards,
+        locks: Mapping[str, NodeLock],
         thread: Thread,
         say: Callable[[str], object],
     ) -> None:
@@ -154,7 +159,7 @@ class Worker:
         self.shards = shards
         self.say = say
         self.states = [node for node in app.graph.nodes if hand.core.has_state(node)]
-        self.locks = {node: NodeLock(shards.folder, node) for node in nodes if node in self.states}
+        self.locks = {node: lock for node, lock in locks.items() if node in self.states}
         self.restored: set[str] = set()
         self.thread = thread
         self.interrupted = False
@@ -171,11 +176,7 @@ class Worker:
             await Session(self, link).run()
             dead = await dead_letters(link, self.shards.folder)
 
-        try:
-            await reconnecting(self.broker, serve, self.stop, self.say)
-        finally:
-            for lock in self.locks.values():
-                lock.release()
+        await reconnecting(self.broker, serve, self.stop, self.say)
         hand = self.hand
         return WorkResult(
             worker=self.shards.worker,

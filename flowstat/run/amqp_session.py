@@ -38,6 +38,7 @@ class Session:
         self.places = asyncio.Semaphore(IN_FLIGHT)
         self.consumers: list[Callable[[], Awaitable[object]]] = []
         self.last = 0.0
+        self.busy = False
 
     async def run(self) -> None:
         """Handle messages until the worker is to stop.
@@ -110,7 +111,9 @@ class Session:
             work.extend(self.inbox)
             self.inbox.clear()
             if work:
+                self.busy = True
                 step = await self.worker.thread.do(lambda: self.worker.hand.work(work))
+                self.busy = bool(work)
                 self.last = loop.time()
                 task = loop.create_task(self._complete(step))
                 self.under_way.add(task)
@@ -146,7 +149,7 @@ class Session:
         loop = asyncio.get_running_loop()
         while True:
             await asyncio.sleep(POLL if idle is None else min(POLL, max(idle / 10, 0.01)))
-            if self.inbox or self.under_way:
+            if self.inbox or self.busy or self.under_way:
                 self.last = loop.time()
             elif idle is not None and loop.time() - self.last >= idle:
                 return

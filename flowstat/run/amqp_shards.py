@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import threading
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -51,6 +52,7 @@ class Shards:
         if not lock(self._file):
             self._file.close()
             raise RunError(f"a worker {worker} runs already in {self.folder}: give this one another name") from None
+        self._writing = threading.Lock()
         self._size = _whole(self._file)
         self._file.truncate(self._size)  # of a last line that a killed worker has not finished
         self._others: list[Path] = []
@@ -61,8 +63,9 @@ class Shards:
         self._scan(self.path, self._own)
 
     def close(self) -> None:
-        """Close the file."""
-        self._file.close()
+        """Close the file, when what is being written is: from then on nothing more is recorded."""
+        with self._writing:
+            self._file.close()
         self._tries.close()
 
     def knows(self, span: str) -> bool:
@@ -144,8 +147,9 @@ class Shards:
         rest = memoryview(text)
         begins = self._size
         try:
-            while rest:
-                rest = rest[self._file.write(rest) :]
+            with self._writing:
+                while rest:
+                    rest = rest[self._file.write(rest) :]
         except OSError as error:
             with suppress(OSError):  # no half line is left where the place allows it
                 self._file.truncate(begins)
