@@ -1113,8 +1113,7 @@ def run(graph: str, behaviours: str | None, source: str | None, **recording: Any
     its bound ends with exit code 1, and its trace is complete.
     """
     from flowstat.errors import RunError
-    from flowstat.run.app import spread
-    from flowstat.run.inject import read_injections
+    from flowstat.run.inject import read_injections, spread
 
     runs, starts, seed = (recording.pop(name) for name in ("runs", "starts", "seed"))
     if graph == source == "-":

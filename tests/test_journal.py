@@ -15,9 +15,10 @@ from hypothesis import strategies as st
 from flowstat.errors import OutputError, RunError
 from flowstat.read.canonical import open_writer
 from flowstat.read.files import parse_graph
-from flowstat.run.app import App, spread
+from flowstat.run.app import App
 from flowstat.run.behaviour import Retry
 from flowstat.run.digest import digest
+from flowstat.run.inject import spread
 from flowstat.run.journal import JournalWriter, read_journal, repair
 from flowstat.run.latencies import LatencyLaw, VirtualTime
 from flowstat.run.loop import Limits

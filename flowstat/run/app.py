@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import ExitStack
 from dataclasses import replace
-from itertools import cycle, islice
+from functools import partial
 from pathlib import Path
+from time import time_ns
 from typing import Any
 
 from flowstat.errors import RunError
 from flowstat.read.canonical import TraceWriter
 from flowstat.read.graph import Graph
-from flowstat.read.words import quote_argument, shown
+from flowstat.read.words import shown
 from flowstat.run.behaviour import Behaviour, Context, Function, Message, Retry, check_retry, unknown_node
+from flowstat.run.components import Components
 from flowstat.run.digest import digest
 from flowstat.run.drive import drive
 from flowstat.run.handlers import Awaiter, handler
@@ -21,10 +24,11 @@ from flowstat.run.journalled import ReplayFeed, replayed
 from flowstat.run.latencies import VirtualTime
 from flowstat.run.loop import Injection, Limits, Progress
 from flowstat.run.network import Clock, Network, Node
+from flowstat.run.program import Supervision, component_name
 from flowstat.run.replay import Comparison, ReplayResult, compare_states
 from flowstat.run.tally import RunResult
 
-__all__ = ["App", "spread"]
+__all__ = ["App"]
 
 
 class App:
@@ -97,6 +101,8 @@ class App:
         clock: Clock | VirtualTime | None = None,
         progress: Progress | None = None,
         journal: str | Path | None = None,
+        components: Supervision | bool = True,
+        log: Callable[[str], object] | None = None,
     ) -> RunResult:
         """Inject messages, each of which starts a run, and handle all that follows from it.
 
@@ -118,26 +124,44 @@ class App:
         journal
             A file to make, which gets every message from outside before it is handled: `replay` needs no more.
             In real time the clock then stands still between them.
+        components
+            Whether to start the programs of the graph's components, and how they are kept. With them a run is in real
+            time, and goes on until its sources have ended. Without, their nodes forward what they get.
+        log
+            Called with each line for the log, such as a component's standard error; printed there unless given.
 
         Raises
         ------
         RunError
-            For an injection that is no message for a node, a state that can't be made, an emit after its behaviour has
-            returned, or a body or state that a journal can't keep.
+            For a component that can't be started, an injection that is no message for a node, a state that can't be
+            made, an emit after its behaviour has returned, or a body or state that a journal can't keep.
         OutputError
             If the trace or the journal can't be written; what was written before stays readable.
         """
         limits = limits or Limits()
-        if journal is None:
-            return self._drive(injections, writer, limits, clock, progress)
+        live = bool(components and self.graph.components)
+        if live and isinstance(clock, VirtualTime):
+            raise RunError("components run in real time: take another clock, or leave them out (components=False)")
+        if live and clock is None:
+            clock = time_ns
         header = {
             "graph": self._fingerprint(),
             "seed": self.seed,
             "clock": clock.to_dict() if isinstance(clock, VirtualTime) else None if clock is None else "wall",
             "limits": [limits.max_events, limits.max_queue, limits.batch_rows],
+            "components": live,
         }
-        with JournalWriter(journal, header) as kept:
-            return self._drive(injections, writer, limits, clock, progress, journal=kept)
+        with ExitStack() as stack:
+            kept = None if journal is None else stack.enter_context(JournalWriter(journal, header))
+            programs = None
+            if live:
+                how = components if isinstance(components, Supervision) else None
+                programs = stack.enter_context(Components(self.graph.components, log, how))
+            result = self._drive(
+                injections, writer, limits, clock, progress, live=live, components=programs, journal=kept
+            )
+        left_out = () if live else self.graph.components
+        return replace(result, components=tuple(component_name(c) for c in left_out))
 
     def replay(
         self,
@@ -184,6 +208,7 @@ class App:
             feed=None if clock is None else ReplayFeed(found.entries),
             halt=(end["span"], end["stopped"]) if end.get("stopped") else None,
             states=states,
+            live=header["components"],
         )
         differences = [compared.rest() if compared else None]
         if end:
@@ -198,13 +223,12 @@ class App:
         clock: Clock | VirtualTime | None,
         progress: Progress | None,
         *,
+        live: bool = False,
         states: dict[str, str] | None = None,
         **more: Any,
     ) -> RunResult:
         with Awaiter() as awaiter:
-            network = Network(
-                self.graph, lambda network, node: self._settle(node, awaiter), self.seed, limits.max_queue
-            )
+            network = Network(self.graph, partial(self._settle, awaiter, live), self.seed, limits.max_queue)
             for name in self.behaviours:
                 network.node(name)
             result = drive(
@@ -212,8 +236,7 @@ class App:
             )
             if states is not None:
                 states.update(network.states())
-        commands = (" ".join(map(quote_argument, c.command)) for c in self.graph.components)
-        return replace(result, components=tuple(f"[ {command} ]" for command in commands))
+        return result
 
     def _fingerprint(self) -> str:
         arrows = [(a.source, a.key, a.target) for a in self.graph.arrows]
@@ -230,9 +253,18 @@ class App:
                 f"two behaviours for the node {shown(behaviour.node)}: {first.place()} and {behaviour.place()}"
             )
 
-    def _settle(self, node: Node, awaiter: Awaiter) -> None:
+    def _settle(self, awaiter: Awaiter, live: bool, network: Network, node: Node) -> None:
         behaviour = self.behaviours.get(node.name)
-        if behaviour:
+        program = next((c for c in self.graph.components if c.node == node.name), None) if live else None
+        if behaviour and program:
+            raise RunError(
+                f"{shown(node.name)} has a behaviour, {behaviour.place()}, and a component, {component_name(program)}: "
+                "leave one of them out"
+            )
+        if program:
+            node.wired = True
+            node.handle = lambda state, message, ctx: network.hand_over(message.node, message.key, message.body)
+        elif behaviour:
             node.handle = handler(behaviour, awaiter.run)
             node.retry = behaviour.retry
             try:
@@ -243,25 +275,6 @@ class App:
                 ) from error
         elif self.graph.outgoing[node.name]:
             node.handle = _forward
-
-
-def spread(graph: Graph, runs: int, starts: Iterable[str] | None = None) -> Iterator[Injection]:
-    """Inject `runs` messages without key or body, in turn at `starts` (the graph's own unless given).
-
-    Raises
-    ------
-    RunError
-        If `runs` is negative, there is no start, or one is no node of the graph.
-    """
-    if runs < 0:
-        raise RunError(f"the number of runs is 0 or more, not {runs}")
-    nodes = graph.starts if starts is None else tuple(starts)
-    for node in nodes:
-        if node not in graph.outgoing:
-            raise RunError(f"can't start there: {unknown_node(node, graph)}")
-    if not nodes:
-        raise RunError("no node to start at: name one")
-    return ((node, "", None) for node in islice(cycle(nodes), runs))
 
 
 def _forward(state: object, message: Message, ctx: Context) -> None:

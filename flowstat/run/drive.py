@@ -6,10 +6,12 @@ from collections.abc import Iterable
 from time import sleep
 
 from flowstat.read.canonical import TraceWriter
+from flowstat.run.components import Components
 from flowstat.run.feeds import Feed, VirtualFeed, WallFeed
 from flowstat.run.journal import JournalWriter
 from flowstat.run.journalled import JournalledFeed
 from flowstat.run.latencies import VirtualTime
+from flowstat.run.live import LiveFeed
 from flowstat.run.loop import Injection, Limits, Loop, Progress, run_loop
 from flowstat.run.network import Clock, Network
 from flowstat.run.record import Recorder
@@ -30,13 +32,14 @@ def drive(
     clock: Clock | VirtualTime | None,
     progress: Progress | None,
     feed: Feed | None = None,
+    components: Components | None = None,
     journal: JournalWriter | None = None,
     halt: tuple[int, str] | None = None,
 ) -> RunResult:
     """Inject messages into a network, and handle all that follows from them.
 
-    `feed` stands in for the clock's own, `journal` takes what comes from outside, and `halt` says after how many rows
-    to stop, and why.
+    `feed` stands in for the clock's own, `components` are programs that run, `journal` takes what comes from outside,
+    and `halt` says after how many rows to stop, and why.
     """
     recorder = None if writer is None else Recorder(writer, clocked=clock is not None)
     if clock is None:
@@ -46,7 +49,10 @@ def drive(
         if isinstance(clock, VirtualTime):
             clock.check(network.graph)
             network.delays = clock.delays(seed)
-        if feed is None:
+        if components is not None and not isinstance(clock, VirtualTime):
+            feed = live = LiveFeed(components, injections, clock)
+            network.hand_over = live.send
+        elif feed is None:
             feed = _feed(injections, clock, seed)
         if journal is not None:
             feed = JournalledFeed(feed, journal)

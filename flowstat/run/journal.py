@@ -35,16 +35,18 @@ LARGEST = 1 << 30
 
 
 class Entry(NamedTuple):
-    """What came from outside: a message, or (without a node) only a time at which timers went off.
+    """What came from outside: a message, a program's answer, or (without a node) only a time at which timers went off.
 
-    `span` is how many rows there were, `time` what the clock said; both are 0 where time does not count.
+    `turn` is how many messages had been handled, `time` what the clock said; both are 0 where time does not count.
+    `what` became of the message that is answered; it is "" for a message from outside.
     """
 
     node: str | None
     key: str
     body: Any
-    span: int = 0
+    turn: int = 0
     time: int = 0
+    what: str = ""
 
 
 @dataclass(frozen=True)
@@ -110,8 +112,8 @@ class JournalWriter:
         if size is None:
             self._write(MAGIC + self._frame(dict(header or {})))
 
-    def add(self, injection: Injection, span: int = 0, time: int = 0) -> Injection:
-        """Write a message from outside; return it as a replay will find it.
+    def add(self, injection: Injection, turn: int = 0, time: int = 0, what: str = "") -> Injection:
+        """Write a message from outside, or an answer; return it as a replay will find it.
 
         Raises
         ------
@@ -122,7 +124,7 @@ class JournalWriter:
         """
         node, key, body = injection
         try:
-            frame = self._frame([[node, key, body, span, time]])
+            frame = self._frame([[node, key, body, turn, time, what]])
             kept = self._decode(frame[FRAME.size :])[0]
         except (TypeError, ValueError, OverflowError, msgspec.MsgspecError) as error:
             raise RunError(f"a journal can't keep the message {shown(repr(injection))}: {error}") from None
@@ -134,9 +136,9 @@ class JournalWriter:
         self._write(frame)
         return node, key, kept[2]
 
-    def tick(self, span: int, time: int) -> None:
+    def tick(self, turn: int, time: int) -> None:
         """Write that timers went off at a time."""
-        self._write(self._frame([[None, "", None, span, time]]))
+        self._write(self._frame([[None, "", None, turn, time]]))
 
     def end(self, end: Mapping[str, Any]) -> None:
         """Write how the run ended."""

@@ -8,9 +8,9 @@ from itertools import accumulate
 
 from flowstat.read.canonical import TraceWriter
 from flowstat.read.graph import Arrow, Graph
-from flowstat.run.app import spread
 from flowstat.run.behaviour import Handler
 from flowstat.run.drive import drive
+from flowstat.run.inject import spread
 from flowstat.run.latencies import VirtualTime
 from flowstat.run.loop import Limits, Progress
 from flowstat.run.network import Clock, Network, Node
