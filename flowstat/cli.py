@@ -1105,32 +1105,29 @@ def _records(command: Command) -> Command:
     show_default=True,
     help="The trace, or only a journal of what came from outside (.journal), from which replay makes it again.",
 )
-def run(graph: str, behaviours: str | None, source: str | None, **recording: Any) -> None:
-    """Run the graph with its behaviours, and record the trace.
+@click.option(
+    "--marks",
+    type=click.IntRange(min=0),
+    default=0,
+    show_default=True,
+    help="With a journal: mark the states in it after so many messages, for mirrors to compare.",
+)
+@click.option("--components/--no-components", default=True, show_default=True, help="Start the programs of the graph?")
+def run(graph: str, behaviours: str | None, source: str | None, marks: int, components: bool, **recording: Any) -> None:
+    """Run the graph with its behaviours and components, and record the trace.
 
     Behaviours are functions (state, message, ctx) in the Python file beside the graph (orders.graph:
     orders.py), named as their nodes; a node without one forwards what it gets. A run that is stopped at
     its bound ends with exit code 1, and its trace is complete.
     """
-    from flowstat.errors import RunError
-    from flowstat.run.inject import read_injections, spread
-
     runs, starts, seed = (recording.pop(name) for name in ("runs", "starts", "seed"))
     if graph == source == "-":
         raise click.UsageError("standard input (-) can be read once only")
+    if marks and recording["record"] == "trace":
+        raise click.UsageError("--marks are of a journal: say --record inputs, or both")
     app = _app(graph, behaviours, seed)
-    if source and starts:
-        raise click.UsageError("--input names the nodes itself: leave out --start")
-    with _recording(graph, **recording) as options:
-        if source:
-            try:
-                file = sys.stdin.buffer if source == "-" else open(source, "rb")  # noqa: SIM115
-            except OSError as error:
-                raise RunError(f"can't read the messages {source}: {error.strerror}") from None
-            with file:
-                result = app.run(read_injections(file, source), **options)
-        else:
-            result = app.run(spread(app.graph, runs, starts or None), **options)
+    with _recording(graph, **recording) as options, _messages(app, source, runs, starts) as messages:
+        result = app.run(messages, marks=marks, components=components, **options)
     _finish(result)
 
 
@@ -1177,6 +1174,69 @@ def replay(
         _print({"replay": result}, format)
     if result.differences:
         sys.exit(EXIT_FAILED)
+
+
+@flowstat.command(epilog="Example: flowstat mirror orders.graph orders.journal --runs 10000")
+@click.argument("graph")
+@click.argument("journal")
+@click.option(
+    "--behaviours", metavar="FILE", help="Python file with the behaviours; by default the one beside the graph."
+)
+@click.option("--runs", type=click.IntRange(min=0), default=1000, show_default=True, help="As for the run.")
+@click.option("--start", "starts", metavar="NODE", multiple=True, help="As for the run.")
+@click.option("--input", "source", metavar="FILE", help="As for the run.")
+@click.option("-o", "--output", metavar="TRACE", help="Write the trace of all of it.")
+@click.option("--overwrite", is_flag=True, help="Replace the trace that is there.")
+@_shows()
+def mirror(
+    graph: str,
+    journal: str,
+    behaviours: str | None,
+    runs: int,
+    starts: tuple[str, ...],
+    source: str | None,
+    output: str | None,
+    overwrite: bool,
+    format: str,
+) -> None:
+    """Follow the journal of a run in another process, and take over when it is killed.
+
+    The mirror handles the same events, so its states are those of the run. When the run is killed it goes on with what
+    was not accepted yet: give it the messages of the run (--runs and --start, or --input).
+    """
+    from contextlib import nullcontext
+
+    from flowstat.read.canonical import open_writer
+
+    app = _app(graph, behaviours, 0)
+    if output:
+        _keep(output, journal)
+    opened = open_writer(output, overwrite=overwrite) if output else nullcontext()
+    with opened as writer, _messages(app, source, runs, starts) as messages:
+        result = app.mirror(journal, messages, writer)
+    if output:
+        click.echo(f"wrote {output}", err=True)
+    _print({"mirror": result}, format)
+    _finish(result.run)
+
+
+@contextmanager
+def _messages(app: App, source: str | None, runs: int, starts: tuple[str, ...]) -> Iterator[Iterable[Injection]]:
+    """Open the messages to inject: those of a file, or empty ones."""
+    from flowstat.errors import RunError
+    from flowstat.run.inject import read_injections, spread
+
+    if source is None:
+        yield spread(app.graph, runs, starts or None)
+        return
+    if starts:
+        raise click.UsageError("--input names the nodes itself: leave out --start")
+    try:
+        file = sys.stdin.buffer if source == "-" else open(source, "rb")  # noqa: SIM115
+    except OSError as error:
+        raise RunError(f"can't read the messages {source}: {error.strerror}") from None
+    with file:
+        yield read_injections(file, source)
 
 
 def _app(graph: str, behaviours: str | None, seed: int) -> App:
@@ -1244,7 +1304,7 @@ def _recording(
             click.echo(f"\r{events:,} events, {runs:,} runs, {waiting:,} waiting\x1b[K", nl=False, err=True)
 
     if journal is not None:
-        from flowstat.run.journal import make_way
+        from flowstat.run.journal_writer import make_way
 
         make_way(journal, overwrite)
         options["journal"] = journal

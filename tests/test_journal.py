@@ -19,7 +19,8 @@ from flowstat.run.app import App
 from flowstat.run.behaviour import Retry
 from flowstat.run.digest import digest
 from flowstat.run.inject import spread
-from flowstat.run.journal import JournalWriter, read_journal, repair
+from flowstat.run.journal import read_journal, repair
+from flowstat.run.journal_writer import JournalWriter
 from flowstat.run.latencies import LatencyLaw, VirtualTime
 from flowstat.run.loop import Limits
 

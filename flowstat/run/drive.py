@@ -8,7 +8,7 @@ from time import sleep
 from flowstat.read.canonical import TraceWriter
 from flowstat.run.components import Components
 from flowstat.run.feeds import Feed, VirtualFeed, WallFeed
-from flowstat.run.journal import JournalWriter
+from flowstat.run.journal_writer import JournalWriter
 from flowstat.run.journalled import JournalledFeed
 from flowstat.run.latencies import VirtualTime
 from flowstat.run.live import LiveFeed
@@ -35,15 +35,17 @@ def drive(
     components: Components | None = None,
     journal: JournalWriter | None = None,
     halt: tuple[int, str] | None = None,
+    states: dict[str, str] | None = None,
 ) -> RunResult:
     """Inject messages into a network, and handle all that follows from them.
 
     `feed` stands in for the clock's own, `components` are programs that run, `journal` takes what comes from outside,
-    and `halt` says after how many rows to stop, and why.
+    `halt` says after how many rows to stop, and why,
+    and `states` gets the digests of the nodes' states at the end.
     """
     recorder = None if writer is None else Recorder(writer, clocked=clock is not None)
     if clock is None:
-        taken = injections if journal is None else journal.following(injections)
+        taken = injections if journal is None else journal.following(injections, network.states)
         loop: Loop = UntimedLoop(network, taken, recorder, limits, progress)
     else:
         if isinstance(clock, VirtualTime):
@@ -60,7 +62,9 @@ def drive(
     if halt is not None:
         loop.halt_at(*halt)
     result = run_loop(loop, seed)
-    if journal is not None:
+    if states is not None:
+        states.update(network.states())
+    if journal is not None and not journal.closed:
         told = {"events": result.events, "runs": result.runs, "span": loop.span, "stopped": result.stopped}
         journal.end({**told, "states": network.states()})
     return result

@@ -11,22 +11,19 @@ from __future__ import annotations
 
 import os
 import struct
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from io import BufferedReader
 from pathlib import Path
-from types import TracebackType
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple
 from zlib import crc32
 
 import msgspec
 
-from flowstat.errors import OutputError, RunError
-from flowstat.read.words import shown
-from flowstat.run.loop import Injection
+from flowstat.errors import RunError
 
-__all__ = ["Entry", "Journal", "JournalWriter", "make_way", "read_journal", "repair"]
+__all__ = ["FRAME", "LARGEST", "MAGIC", "Entry", "Journal", "read_journal", "repair"]
 
 MAGIC = b"flowstat journal 1\n"
 FRAME = struct.Struct("<II")
@@ -72,119 +69,6 @@ class Journal:
     torn: int = 0
 
 
-class JournalWriter:
-    """Writes a journal; every entry is with the operating system before `add` returns.
-
-    Parameters
-    ----------
-    path
-        A file that is not there yet, or with `size` one that was read up to there, to go on.
-    header
-        Of the run; not written again when a journal goes on.
-    sync
-        Whether every entry is to be on the disk before it is handled, so that it outlives the machine too; far slower.
-
-    Raises
-    ------
-    OutputError
-        If the file is there already, or can't be written.
-    """
-
-    def __init__(
-        self, path: str | Path, header: Mapping[str, Any] | None = None, *, size: int | None = None, sync: bool = False
-    ) -> None:
-        self.path = Path(path)
-        self.sync = sync
-        self._encode = msgspec.msgpack.Encoder().encode
-        self._decode = msgspec.msgpack.Decoder().decode
-        try:
-            if size is None:
-                self.path.parent.mkdir(parents=True, exist_ok=True)
-            self._file = open(self.path, "xb" if size is None else "r+b", buffering=0)  # noqa: SIM115
-            if size is not None:
-                self._file.truncate(size)
-                self._file.seek(size)
-        except FileExistsError:
-            raise OutputError(f"{self.path} is there already: choose another name, or --overwrite") from None
-        except OSError as error:
-            raise OutputError(f"can't write the journal {self.path}: {error.strerror or error}") from None
-        self._size = size or 0
-        if size is None:
-            self._write(MAGIC + self._frame(dict(header or {})))
-
-    def add(self, injection: Injection, turn: int = 0, time: int = 0, what: str = "") -> Injection:
-        """Write a message from outside, or an answer; return it as a replay will find it.
-
-        Raises
-        ------
-        RunError
-            If its body can't be kept: it is to be made of None, truth values, numbers, texts, bytes, lists and dicts.
-        OutputError
-            If it can't be written; what was written before stays.
-        """
-        node, key, body = injection
-        try:
-            frame = self._frame([[node, key, body, turn, time, what]])
-            kept = self._decode(frame[FRAME.size :])[0]
-        except (TypeError, ValueError, OverflowError, msgspec.MsgspecError) as error:
-            raise RunError(f"a journal can't keep the message {shown(repr(injection))}: {error}") from None
-        if kept[2] != body or not _same(kept[2], body):
-            raise RunError(
-                f"a journal can't keep the body {shown(repr(body))}: make it of None, truth values, numbers, texts, "
-                "bytes, lists and dicts with text keys"
-            )
-        self._write(frame)
-        return node, key, kept[2]
-
-    def tick(self, turn: int, time: int) -> None:
-        """Write that timers went off at a time."""
-        self._write(self._frame([[None, "", None, turn, time]]))
-
-    def end(self, end: Mapping[str, Any]) -> None:
-        """Write how the run ended."""
-        self._write(self._frame({"end": dict(end)}))
-
-    def following(self, injections: Iterable[Injection]) -> Iterator[Injection]:
-        """Yield messages from outside, each of them written before."""
-        for injection in injections:
-            if not isinstance(injection, (tuple, list)) or len(injection) != 3:
-                raise RunError(f"an injection is (node, key, body), not {shown(repr(injection))}")
-            yield self.add(injection)
-
-    def close(self) -> None:
-        """Close the file."""
-        self._file.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-    def _frame(self, content: object) -> bytes:
-        data = self._encode(content)
-        return FRAME.pack(len(data), crc32(data)) + data
-
-    def _write(self, frame: bytes) -> None:
-        rest = memoryview(frame)
-        try:
-            while rest:
-                rest = rest[self._file.write(rest) :]
-            if self.sync:
-                os.fsync(self._file.fileno())
-        except OSError as error:
-            # No half frame is left where the place allows it.
-            with suppress(OSError):
-                self._file.truncate(self._size)
-                self._file.seek(self._size)
-            raise OutputError(
-                f"can't write the journal {self.path}: {error.strerror or error}; what was written before is readable"
-            ) from error
-        self._size += len(frame)
-
-
 def read_journal(path: str | Path) -> Journal:
     """Read a journal; what a killed process left of its last frame is left out.
 
@@ -207,7 +91,7 @@ def read_journal(path: str | Path) -> Journal:
                 if header is None:
                     header = content
                 elif isinstance(content, dict):
-                    end = content["end"]
+                    end = content.get("end")
                 else:
                     entries += [Entry(*entry) for entry in content]
             torn = os.fstat(file.fileno()).st_size - size
@@ -216,28 +100,6 @@ def read_journal(path: str | Path) -> Journal:
     if header is None:
         raise RunError(f"the journal {path} ends within its header: nothing had been accepted yet")
     return Journal(header, tuple(entries), end, size, torn)
-
-
-def make_way(path: str | Path, overwrite: bool) -> None:
-    """Remove a journal that is there, if it may be overwritten; never what is no journal.
-
-    Raises
-    ------
-    OutputError
-        If it may not.
-    """
-    path = Path(path)
-    if not path.exists():
-        return
-    if not overwrite:
-        raise OutputError(f"{path} is there already: choose another name, or --overwrite")
-    try:
-        with path.open("rb") as file:
-            if file.read(len(MAGIC)) != MAGIC:
-                raise OutputError(f"{path} is no journal: it is not overwritten")
-        path.unlink()
-    except OSError as error:
-        raise OutputError(f"can't write the journal {path}: {error.strerror or error}") from None
 
 
 def repair(path: str | Path) -> Journal:
@@ -269,16 +131,3 @@ def _frames(file: BufferedReader, path: Path) -> Iterator[tuple[bytes, int]]:
             raise RunError(f"the journal {path} is damaged at byte {place:,}: what comes after can't be trusted")
         place += FRAME.size + length
         yield data, place
-
-
-def _same(kept: object, body: object) -> bool:
-    """Whether a body came back as it was, also in its types: 1 is not True, and a tuple is no list."""
-    if type(kept) is not type(body):
-        return False
-    if isinstance(body, list):
-        return all(map(_same, kept, body))  # type: ignore[call-overload]
-    if isinstance(body, dict):
-        return all(_same(*keys) for keys in zip(kept, body, strict=True)) and all(  # type: ignore[call-overload]
-            map(_same, kept.values(), body.values())  # type: ignore[attr-defined]
-        )
-    return True

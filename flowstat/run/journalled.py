@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from flowstat.run.feeds import Answer, Ended, Feed
-from flowstat.run.journal import Entry, Journal, JournalWriter
+from flowstat.run.journal import Entry, Journal
+from flowstat.run.journal_writer import JournalWriter
 from flowstat.run.loop import Injection
 
 __all__ = ["JournalledFeed", "ReplayFeed", "replayed"]
