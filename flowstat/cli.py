@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from flowstat.results import Result
     from flowstat.run.app import App
     from flowstat.run.latencies import VirtualTime
+    from flowstat.run.loop import Injection
     from flowstat.run.tally import RunResult
 
 __all__ = ["main"]
