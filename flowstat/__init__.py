@@ -81,6 +81,8 @@ if TYPE_CHECKING:
     from flowstat.run.latencies import LatencyLaw, VirtualTime
     from flowstat.run.load import load_behaviours
     from flowstat.run.loop import Limits
+    from flowstat.run.pool import Together
+    from flowstat.run.program import Supervision
     from flowstat.show.draw import draw
     from flowstat.show.report import report
 
@@ -181,6 +183,8 @@ _HOMES = {
     "run.latencies": ("LatencyLaw", "VirtualTime"),
     "run.load": ("load_behaviours",),
     "run.loop": ("Limits",),
+    "run.pool": ("Together",),
+    "run.program": ("Supervision",),
 }
 _HOME = {name: module for module, names in _HOMES.items() for name in names}
 
@@ -203,6 +207,8 @@ __all__ = [
     "Retry",
     "Route",
     "RunError",
+    "Supervision",
+    "Together",
     "TraceError",
     "Traces",
     "VirtualTime",

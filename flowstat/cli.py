@@ -1114,13 +1114,30 @@ def _records(command: Command) -> Command:
     help="With a journal: mark the states in it after so many messages, for mirrors to compare.",
 )
 @click.option("--components/--no-components", default=True, show_default=True, help="Start the programs of the graph?")
-def run(graph: str, behaviours: str | None, source: str | None, marks: int, components: bool, **recording: Any) -> None:
+@click.option(
+    "--contemporaneously",
+    "at_once",
+    metavar="RUNS",
+    type=click.IntRange(min=1),
+    help="Handle many messages at a time, of so many runs at once; nodes with a state still one by one.",
+)
+def run(
+    graph: str,
+    behaviours: str | None,
+    source: str | None,
+    marks: int,
+    components: bool,
+    at_once: int | None,
+    **recording: Any,
+) -> None:
     """Run the graph with its behaviours and components, and record the trace.
 
     Behaviours are functions (state, message, ctx) in the Python file beside the graph (orders.graph:
     orders.py), named as their nodes; a node without one forwards what it gets. A run that is stopped at
     its bound ends with exit code 1, and its trace is complete.
     """
+    from flowstat.run.pool import Together
+
     runs, starts, seed = (recording.pop(name) for name in ("runs", "starts", "seed"))
     if graph == source == "-":
         raise click.UsageError("standard input (-) can be read once only")
@@ -1128,7 +1145,8 @@ def run(graph: str, behaviours: str | None, source: str | None, marks: int, comp
         raise click.UsageError("--marks are of a journal: say --record inputs, or both")
     app = _app(graph, behaviours, seed)
     with _recording(graph, **recording) as options, _messages(app, source, runs, starts) as messages:
-        result = app.run(messages, marks=marks, components=components, **options)
+        together = Together(at_once) if at_once else False
+        result = app.run(messages, marks=marks, components=components, contemporaneously=together, **options)
     _finish(result)
 
 

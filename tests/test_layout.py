@@ -163,7 +163,19 @@ PUBLIC = {
     *("observed_variants",),
     *("iter_cycles",),
     *("draw", "report"),
-    *("App", "on", "load_behaviours", "Limits", "Emit", "Retry", "VirtualTime", "LatencyLaw", "digest"),
+    *(
+        "App",
+        "on",
+        "load_behaviours",
+        "Limits",
+        "Emit",
+        "Retry",
+        "VirtualTime",
+        "LatencyLaw",
+        "digest",
+        "Together",
+        "Supervision",
+    ),
     *("FlowstatError", "GraphError", "TraceError", "ChainError", "AnalysisError", "RunError", "OutputError"),
 }
 

@@ -21,6 +21,7 @@ from flowstat.run.latencies import VirtualTime
 from flowstat.run.loop import Injection, Limits, Progress
 from flowstat.run.mirror import MirrorResult, mirror
 from flowstat.run.network import Clock
+from flowstat.run.pool import Together
 from flowstat.run.program import Supervision, component_name
 from flowstat.run.replay import replay
 from flowstat.run.tally import RunResult
@@ -99,6 +100,7 @@ class App:
         progress: Progress | None = None,
         journal: str | Path | None = None,
         marks: int = 0,
+        contemporaneously: Together | bool = False,
         components: Supervision | bool = True,
         log: Callable[[str], object] | None = None,
     ) -> RunResult:
@@ -125,6 +127,9 @@ class App:
         marks
             After how many messages from outside the journal gets the digest of every node's state, for mirrors and
             replays to compare; 0: at the end only.
+        contemporaneously
+            Whether messages are handled many at a time, and how many: nodes with a state one by one, others all that
+            are there, `async` behaviours at their awaits, plain functions in a pool. Else one event at a time.
         components
             Whether to start the programs of the graph's components, and how they are kept. With them a run is in real
             time, and goes on until its sources have ended. Without, their nodes forward what they get.
@@ -143,6 +148,10 @@ class App:
         live = bool(components and self.graph.components)
         if live and isinstance(clock, VirtualTime):
             raise RunError("components run in real time: take another clock, or leave them out (components=False)")
+        together = Together() if contemporaneously is True else contemporaneously or None
+        if together and (journal is not None or live):
+            what = "a journal" if journal is not None else "components"
+            raise RunError(f"with {what} messages are handled one at a time: leave out contemporaneously")
         if live and clock is None:
             clock = time_ns
         with ExitStack() as stack:
@@ -164,8 +173,8 @@ class App:
                 clock=clock,
                 progress=progress,
                 live=live,
-                components=programs,
-                journal=kept,
+                together=together,
+                **({} if together else {"components": programs, "journal": kept}),
             )
         left_out = () if live else self.graph.components
         return replace(result, components=tuple(component_name(c) for c in left_out))

@@ -17,8 +17,10 @@ from flowstat.run.handlers import Awaiter, handler
 from flowstat.run.latencies import VirtualTime
 from flowstat.run.loop import Injection, Limits, Progress
 from flowstat.run.network import Clock, Network, Node
+from flowstat.run.pool import Together
 from flowstat.run.program import component_name
 from flowstat.run.tally import RunResult
+from flowstat.run.together import drive_together
 
 __all__ = ["conduct", "journal_header", "journalled_clock"]
 
@@ -36,16 +38,30 @@ def conduct(
     clock: Clock | VirtualTime | None,
     progress: Progress | None,
     live: bool,
+    together: Together | None = None,
     **more: Any,
 ) -> RunResult:
     """Inject messages into a graph with behaviours, and handle all that follows.
 
-    `live` says that programs handle the messages of components' nodes; `more` goes to `drive`.
+    `live` says that programs handle the messages of components' nodes, `together` that many messages are handled at a
+    time; `more` goes to `drive`.
     """
     with Awaiter() as awaiter:
         network = Network(graph, partial(_settle, behaviours, awaiter, live), seed, limits.max_queue)
         for name in behaviours:
             network.node(name)
+        if together is not None:
+            return drive_together(
+                network,
+                dict(behaviours),
+                injections,
+                writer,
+                seed,
+                together,
+                limits=limits,
+                clock=clock,
+                progress=progress,
+            )
         return drive(network, injections, writer, seed, limits=limits, clock=clock, progress=progress, **more)
 
 
