@@ -20,6 +20,8 @@ from flowstat.errors import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_OK, EXIT_USAGE, 
 if TYPE_CHECKING:
     from flowstat.estimate.chain import Chain
     from flowstat.estimate.counting import Progress
+    from flowstat.read.canonical import TraceWriter
+    from flowstat.read.graph import Graph
     from flowstat.read.notices import Problem
     from flowstat.read.traces import Traces
     from flowstat.results import Result
@@ -27,10 +29,14 @@ if TYPE_CHECKING:
     from flowstat.run.latencies import VirtualTime
     from flowstat.run.loop import Injection
     from flowstat.run.tally import RunResult
+    from flowstat.run.watch import Watch
 
 __all__ = ["main"]
 
 Command = TypeVar("Command", bound=Callable[..., object])
+
+SAY_EVERY = 5.0
+"""Seconds between two lines about a run that goes on, where no terminal shows a table."""
 
 FORMATS = ("table", "json", "csv", "markdown")
 
@@ -1144,7 +1150,7 @@ def run(
     if marks and recording["record"] == "trace":
         raise click.UsageError("--marks are of a journal: say --record inputs, or both")
     app = _app(graph, behaviours, seed)
-    with _recording(graph, **recording) as options, _messages(app, source, runs, starts) as messages:
+    with _recording(graph, app.graph, **recording) as options, _messages(app, source, runs, starts) as messages:
         together = Together(at_once) if at_once else False
         result = app.run(messages, marks=marks, components=components, contemporaneously=together, **options)
     _finish(result)
@@ -1284,7 +1290,7 @@ def simulate(graph: str, runs: int, starts: tuple[str, ...], seed: int, **record
     from flowstat.run.simulate import simulate as walk
 
     program = read_graph(graph)
-    with _recording(graph, **recording) as options:
+    with _recording(graph, program, **recording) as options:
         result = walk(program, runs, seed, starts=starts or None, **options)
     _finish(result)
 
@@ -1292,6 +1298,7 @@ def simulate(graph: str, runs: int, starts: tuple[str, ...], seed: int, **record
 @contextmanager
 def _recording(
     graph: str,
+    graph_of: Graph,
     output: str | None,
     max_events: int,
     max_queue: int,
@@ -1316,25 +1323,57 @@ def _recording(
         raise click.UsageError("--latency, --latencies and --every are of virtual time: say --clock virtual")
     time = time_ns if clock == "wall" else _virtual_time(**virtual) if clock == "virtual" else None
     options: dict[str, Any] = {"limits": Limits(max_events=max_events, max_queue=max_queue), "clock": time}
-    live = sys.stderr.isatty()
-
-    def progress(events: int, runs: int, waiting: int) -> None:
-        if live:
-            click.echo(f"\r{events:,} events, {runs:,} runs, {waiting:,} waiting\x1b[K", nl=False, err=True)
-
     if journal is not None:
         from flowstat.run.journal_writer import make_way
 
         make_way(journal, overwrite)
         options["journal"] = journal
     opened = nullcontext() if record == "inputs" else open_writer(target, overwrite=overwrite)
-    with opened as writer:
-        yield {"writer": writer, "progress": progress, **options}
-    if live:
-        click.echo("\r\x1b[K", nl=False, err=True)
+    with opened as writer, _watching(graph_of, writer) as (watched, watch):
+        yield {"writer": watched, "watch": watch, **options}
     for written in (None if record == "inputs" else target, journal):
         if written is not None:
             click.echo(f"wrote {written}", err=True)
+
+
+@contextmanager
+def _watching(graph: Graph, writer: TraceWriter | None) -> Iterator[tuple[TraceWriter | None, Watch]]:
+    """Show how a run is doing: a live table on a terminal, else now and then a line."""
+    import threading
+
+    from flowstat.run.watch import Watch
+
+    watch = Watch(graph)
+    if sys.stderr.isatty():
+        from rich.console import Console
+        from rich.live import Live
+
+        from flowstat.run.watch import Discarding
+        from flowstat.show.watching import status_table
+
+        with Live(
+            get_renderable=lambda: status_table(watch.status()),
+            console=Console(stderr=True),
+            refresh_per_second=4,
+            transient=True,
+        ):
+            yield writer or Discarding(), watch
+        return
+    over = threading.Event()
+
+    def tell() -> None:
+        while not over.wait(SAY_EVERY):
+            status = watch.status()
+            if status is not None:
+                click.echo(status.line(), err=True)
+
+    thread = threading.Thread(target=tell, daemon=True)
+    thread.start()
+    try:
+        yield writer, watch
+    finally:
+        over.set()
+        thread.join()
 
 
 def _virtual_time(delays: tuple[str, ...], recorded: str | None, every: str | None) -> VirtualTime:

@@ -25,6 +25,7 @@ from flowstat.run.pool import Together
 from flowstat.run.program import Supervision, component_name
 from flowstat.run.replay import replay
 from flowstat.run.tally import RunResult
+from flowstat.run.watch import Watch
 
 __all__ = ["App"]
 
@@ -103,6 +104,7 @@ class App:
         contemporaneously: Together | bool = False,
         components: Supervision | bool = True,
         log: Callable[[str], object] | None = None,
+        watch: Watch | None = None,
     ) -> RunResult:
         """Inject messages, each of which starts a run, and handle all that follows from it.
 
@@ -135,6 +137,8 @@ class App:
             time, and goes on until its sources have ended. Without, their nodes forward what they get.
         log
             Called with each line for the log, such as a component's standard error; printed there unless given.
+        watch
+            Looks at the run from another thread while it goes on.
 
         Raises
         ------
@@ -174,6 +178,7 @@ class App:
                 progress=progress,
                 live=live,
                 together=together,
+                watch=watch,
                 **({} if together else {"components": programs, "journal": kept}),
             )
         left_out = () if live else self.graph.components

@@ -21,6 +21,7 @@ from flowstat.run.pool import Together
 from flowstat.run.program import component_name
 from flowstat.run.tally import RunResult
 from flowstat.run.together import drive_together
+from flowstat.run.watch import Watch
 
 __all__ = ["conduct", "journal_header", "journalled_clock"]
 
@@ -39,12 +40,13 @@ def conduct(
     progress: Progress | None,
     live: bool,
     together: Together | None = None,
+    watch: Watch | None = None,
     **more: Any,
 ) -> RunResult:
     """Inject messages into a graph with behaviours, and handle all that follows.
 
     `live` says that programs handle the messages of components' nodes, `together` that many messages are handled at a
-    time; `more` goes to `drive`.
+    time; `watch` looks at the run, and `more` goes to `drive`.
     """
     with Awaiter() as awaiter:
         network = Network(graph, partial(_settle, behaviours, awaiter, live), seed, limits.max_queue)
@@ -61,8 +63,10 @@ def conduct(
                 limits=limits,
                 clock=clock,
                 progress=progress,
+                watch=watch,
             )
-        return drive(network, injections, writer, seed, limits=limits, clock=clock, progress=progress, **more)
+        more |= {"limits": limits, "clock": clock, "progress": progress, "watch": watch}
+        return drive(network, injections, writer, seed, **more)
 
 
 def journal_header(

@@ -65,7 +65,7 @@ class ContemporaneousLoop(Loop):
         self._gap = gap
         self._pool = pool
         self._flying: dict[int, _Flying] = {}
-        self._set = 0
+        self._set = self._active = 0
         self._open: dict[int, int] = {}
         self._mark = b""
         self._children = 0
@@ -206,6 +206,9 @@ class ContemporaneousLoop(Loop):
         if self.stopped or (self.span >= self.checkpoint and self.stops_at(self.span)):
             self._change.set()
             return
+        if self.span - self.lost + self._active >= self.limits.max_events:
+            return  # those that are under way are the last
+        self._active += 1
         flying = self._flying[number]
         node, started = flying.hop.node, self._now()
         limit = max(1, self.network.max_queue // max(1, len(self.network.graph.outgoing[node.name])))
@@ -263,6 +266,7 @@ class ContemporaneousLoop(Loop):
                 outbox.append((route.later(wait), sent_body))
             sent, lost = self.scatter(outbox, span, ended, run)
         del self._flying[number]
+        self._active -= 1
         self.span = span
         if self.recorder:
             self.recorder.hops.append(hop.code)
@@ -273,6 +277,8 @@ class ContemporaneousLoop(Loop):
                 times.append(time)
         if lost:
             self.span = self.drop(node.name, lost, span, ended, run)
+        if not self._active and self.span - self.lost >= self.limits.max_events and self.stops_at(self.span):
+            self._change.set()
         self._open[run] -= 1
         if not self._open[run]:
             del self._open[run]

@@ -18,6 +18,7 @@ from flowstat.run.record import Recorder
 from flowstat.run.tally import RunResult
 from flowstat.run.timed import TimedLoop
 from flowstat.run.untimed import UntimedLoop
+from flowstat.run.watch import Watch
 
 __all__ = ["drive"]
 
@@ -36,12 +37,13 @@ def drive(
     journal: JournalWriter | None = None,
     halt: tuple[int, str] | None = None,
     states: dict[str, str] | None = None,
+    watch: Watch | None = None,
 ) -> RunResult:
     """Inject messages into a network, and handle all that follows from them.
 
     `feed` stands in for the clock's own, `components` are programs that run, `journal` takes what comes from outside,
     `halt` says after how many rows to stop, and why,
-    and `states` gets the digests of the nodes' states at the end.
+    `watch` looks at the loop, and `states` gets the digests of the nodes' states at the end.
     """
     recorder = None if writer is None else Recorder(writer, clocked=clock is not None)
     if clock is None:
@@ -59,6 +61,8 @@ def drive(
         if journal is not None:
             feed = JournalledFeed(feed, journal)
         loop = TimedLoop(network, feed, recorder, limits, progress)
+    if watch is not None:
+        watch.attach(loop)
     if halt is not None:
         loop.halt_at(*halt)
     result = run_loop(loop, seed)

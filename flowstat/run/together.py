@@ -15,6 +15,7 @@ from flowstat.run.pool import Together, open_pool
 from flowstat.run.record import Recorder
 from flowstat.run.tally import RunResult
 from flowstat.run.virtual_loop import VirtualLoop
+from flowstat.run.watch import Watch
 
 __all__ = ["drive_together"]
 
@@ -30,6 +31,7 @@ def drive_together(
     limits: Limits,
     clock: Clock | VirtualTime | None,
     progress: Progress | None,
+    watch: Watch | None,
 ) -> RunResult:
     """Inject messages into a network, and handle them contemporaneously."""
     virtual = None
@@ -56,4 +58,6 @@ def drive_together(
             gap=gap,
             pool=pool,
         )
+        if watch is not None:
+            watch.attach(loop)
         return run_loop(loop, seed)
