@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from itertools import islice, zip_longest
+from itertools import islice
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from flowstat.errors import RunError
-from flowstat.read.canonical import schema, to_json_rows
+from flowstat.read.canonical import TIMES, schema, to_json_rows
 from flowstat.read.words import shown
 from flowstat.results import Result, Row, counted
 from flowstat.run.tally import RunResult
@@ -21,6 +21,9 @@ from flowstat.run.tally import RunResult
 __all__ = ["Comparison", "Difference", "ReplayResult", "compare_states"]
 
 Line = dict[str, object]
+
+ROWS = 65_536
+"""How many lines of a JSON Lines trace are compared at once."""
 
 
 class Difference(NamedTuple):
@@ -82,7 +85,8 @@ class Comparison:
     """A trace writer that compares what a replay writes with a recorded trace, row by row, and hands it on."""
 
     def __init__(self, recorded: str | Path, writer: Any = None) -> None:
-        self._recorded = _rows(Path(recorded))
+        self._recorded = _batches(Path(recorded))
+        self._left: pa.RecordBatch | None = None
         self._writer = writer
         self.path = Path(recorded)
         self.compared = 0
@@ -92,25 +96,39 @@ class Comparison:
         """Compare a batch."""
         if self._writer is not None:
             self._writer.write(batch)
-        if self.difference:
-            return
-        rows = to_json_rows(batch)
-        for old, new in zip_longest(islice(self._recorded, len(rows)), rows):
+        batch = _plain(batch)
+        while batch.num_rows and self.difference is None:
+            old = self._next()
             if old is None:  # the trace of a run that was killed ends before its journal does
                 return
-            if old != new:
-                self.difference = _difference(old, new)
-                return
-            self.compared += 1
+            n = min(old.num_rows, batch.num_rows)
+            new, batch = batch.slice(0, n), batch.slice(n)
+            self._left = old.slice(n)
+            if old.slice(0, n).equals(new):
+                self.compared += n
+                continue
+            for was, row in zip(to_json_rows(old.slice(0, n)), to_json_rows(new), strict=True):
+                if was != row:
+                    self.difference = _difference(was, row)
+                    break
+                self.compared += 1
 
     def rest(self) -> Difference | None:
         """Return the first difference; a row that is recorded and was not replayed is one too."""
-        if self.difference is None:
-            left = next(self._recorded, None)
-            if left is not None:
-                span: Any = left.get("span_id")
-                self.difference = Difference(span, str(left.get("name")), "status", left.get("status"), None)
+        left = None if self.difference else self._next()
+        if left is not None:
+            row = to_json_rows(left.slice(0, 1))[0]
+            span: Any = row["span_id"]
+            self.difference = Difference(span, str(row["name"]), "status", row["status"], None)
         return self.difference
+
+    def _next(self) -> pa.RecordBatch | None:
+        """Return the recorded rows that come next."""
+        while self._left is None or not self._left.num_rows:
+            self._left = next(self._recorded, None)
+            if self._left is None:
+                return None
+        return self._left
 
     def close(self) -> None:
         """Close what it hands on to."""
@@ -142,22 +160,30 @@ def _difference(old: Line, new: Line) -> Difference:
     return Difference(span, None if node is None else str(node), what, old.get(what), new[what])
 
 
-def _rows(path: Path) -> Iterator[Line]:
-    """Yield a canonical trace's rows in their order, as JSON-ready data."""
+def _batches(path: Path) -> Iterator[pa.RecordBatch]:
+    """Yield a canonical trace's rows in their order."""
     try:
         if path.is_dir() or path.suffix == ".parquet":
-            files = sorted(path.glob("part-*.parquet")) if path.is_dir() else [path]
-            kinds = schema()
-            for file in files:
-                for batch in pq.ParquetFile(file).iter_batches():
-                    yield from to_json_rows(
-                        pa.RecordBatch.from_arrays([batch.column(f.name).cast(f.type) for f in kinds], schema=kinds)
-                    )
+            for file in sorted(path.glob("part-*.parquet")) if path.is_dir() else [path]:
+                yield from map(_plain, pq.ParquetFile(file).iter_batches())
             return
         with path.open("rb") as lines:
-            for line in lines:
-                if not line.endswith(b"\n"):  # cut off by a kill
-                    return
-                yield orjson.loads(line)
-    except (OSError, pa.ArrowException, orjson.JSONDecodeError, KeyError) as error:
+            # A line that a kill cut off has no end.
+            whole = (orjson.loads(line) for line in lines if line.endswith(b"\n"))
+            while rows := list(islice(whole, ROWS)):
+                for row in rows:
+                    row |= {name: _time(row.get(name)) for name in TIMES}
+                yield _plain(pa.RecordBatch.from_pylist(rows, schema=schema()))
+    except (OSError, pa.ArrowException, orjson.JSONDecodeError, KeyError, ValueError) as error:
         raise RunError(f"can't read the recorded trace {path}: {error}") from None
+
+
+def _plain(batch: pa.RecordBatch) -> pa.RecordBatch:
+    """Return a batch whose words are texts: equal rows are equal then, whatever their dictionaries."""
+    columns = [batch.column(field.name) for field in schema()]
+    plain = [c.cast(pa.string()) if pa.types.is_dictionary(c.type) else c for c in columns]
+    return pa.RecordBatch.from_arrays(plain, names=[field.name for field in schema()])
+
+
+def _time(text: object) -> int | None:
+    return None if text is None else pa.scalar(text).cast(pa.timestamp("ns", tz="UTC")).value  # type: ignore[no-any-return]
