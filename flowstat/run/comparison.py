@@ -186,4 +186,4 @@ def _plain(batch: pa.RecordBatch) -> pa.RecordBatch:
 
 
 def _time(text: object) -> int | None:
-    return None if text is None else pa.scalar(text).cast(pa.timestamp("ns", tz="UTC")).value  # type: ignore[no-any-return]
+    return None if text is None else pa.scalar(text).cast(pa.timestamp("ns", tz="UTC")).value

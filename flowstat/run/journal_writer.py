@@ -68,9 +68,9 @@ class JournalWriter:
             if size is not None:
                 self._file.truncate(size)
                 self._file.seek(size)
-        except FileExistsError:
-            raise OutputError(f"{self.path} is there already: choose another name, or --overwrite") from None
         except OSError as error:
+            if size is None and self.path.exists():
+                raise OutputError(f"{self.path} is there already: choose another name, or --overwrite") from None
             raise OutputError(f"can't write the journal {self.path}: {error.strerror or error}") from None
         self._size = size or 0
         if size is None:
