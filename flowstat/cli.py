@@ -1088,6 +1088,11 @@ def _records(command: Command) -> Command:
         click.option(
             "-o", "--output", metavar="TRACE", help="Trace to write (.parquet, .jsonl); named as the graph by default."
         ),
+        click.option(
+            "--otlp",
+            metavar="URL",
+            help="Send events as spans to a collector too, such as http://localhost:4318 (OTLP over HTTP).",
+        ),
         click.option("--seed", type=int, default=0, show_default=True, help="Of all chance."),
         click.option("--start", "starts", metavar="NODE", multiple=True, help="Where to inject; may be repeated."),
         click.option("--runs", type=click.IntRange(min=0), default=1000, show_default=True, help="Messages to inject."),
@@ -1304,11 +1309,13 @@ def _recording(
     max_queue: int,
     clock: str,
     overwrite: bool,
+    otlp: str | None,
     record: str = "trace",
     **virtual: Any,
 ) -> Iterator[dict[str, Any]]:
     """Open the trace, the journal and the progress line of a run."""
     from contextlib import nullcontext
+    from dataclasses import replace
     from time import time_ns
 
     from flowstat.read.canonical import open_writer
@@ -1322,14 +1329,25 @@ def _recording(
     if clock != "virtual" and any(virtual.values()):
         raise click.UsageError("--latency, --latencies and --every are of virtual time: say --clock virtual")
     time = time_ns if clock == "wall" else _virtual_time(**virtual) if clock == "virtual" else None
-    options: dict[str, Any] = {"limits": Limits(max_events=max_events, max_queue=max_queue), "clock": time}
+    limits: Limits = Limits(max_events=max_events, max_queue=max_queue)
+    if otlp:
+        from flowstat.run.telemetry import SPANS, SpansToo, otlp_exporter
+
+        if time is None:
+            raise click.UsageError("--otlp sends times: say --clock wall, or virtual")
+        limits, exporter = replace(limits, batch_rows=SPANS), otlp_exporter(otlp)
+    options: dict[str, Any] = {"limits": limits, "clock": time}
     if journal is not None:
         from flowstat.run.journal_writer import make_way
 
         make_way(journal, overwrite)
         options["journal"] = journal
     opened = nullcontext() if record == "inputs" else open_writer(target, overwrite=overwrite)
-    with opened as writer, _watching(graph_of, writer) as (watched, watch):
+    with (
+        opened as file,
+        SpansToo(exporter, file) if otlp else nullcontext(file) as writer,
+        _watching(graph_of, writer) as (watched, watch),
+    ):
         yield {"writer": watched, "watch": watch, **options}
     for written in (None if record == "inputs" else target, journal):
         if written is not None:
