@@ -269,12 +269,7 @@ class ContemporaneousLoop(Loop):
         self._active -= 1
         self.span = span
         if self.recorder:
-            self.recorder.hops.append(hop.code)
-            self.recorder.parents.append(parent)
-            self.recorder.sent.append(sent)
-            self.recorder.runs.append(run)
-            for times, time in zip(self.recorder.times, (sent_at, started, ended), strict=True):
-                times.append(time)
+            self.recorder.note(hop.code, parent, sent, run, sent_at, started, ended)
         if lost:
             self.span = self.drop(node.name, lost, span, ended, run)
         if not self._active and self.span - self.lost >= self.limits.max_events and self.stops_at(self.span):

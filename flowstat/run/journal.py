@@ -12,9 +12,10 @@ from __future__ import annotations
 import os
 import struct
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from io import BufferedReader
+from mmap import ACCESS_READ, mmap
 from pathlib import Path
 from typing import Any, NamedTuple
 from zlib import crc32
@@ -81,20 +82,21 @@ def read_journal(path: str | Path) -> Journal:
     entries: list[Entry] = []
     header: Any = None
     end: Any = None
+    decode, make = msgspec.msgpack.Decoder().decode, Entry._make
     try:
-        with path.open("rb") as file:
-            if file.read(len(MAGIC)) != MAGIC:
+        with path.open("rb") as file, _mapped(file) as data:
+            if data[: len(MAGIC)] != MAGIC:
                 raise RunError(f"{path} is no journal of flowstat")
             size = len(MAGIC)
-            for data, size in _frames(file, path):  # noqa: B007
-                content = msgspec.msgpack.decode(data)
+            for frame, size in _frames(data, path):  # noqa: B007
+                content = decode(frame)
                 if header is None:
                     header = content
                 elif isinstance(content, dict):
                     end = content.get("end")
                 else:
-                    entries += [Entry(*entry) for entry in content]
-            torn = os.fstat(file.fileno()).st_size - size
+                    entries += map(make, content)
+            torn = len(data) - size
     except OSError as error:
         raise RunError(f"can't read the journal {path}: {error.strerror or error}") from None
     if header is None:
@@ -111,23 +113,30 @@ def repair(path: str | Path) -> Journal:
     return journal
 
 
-def _frames(file: BufferedReader, path: Path) -> Iterator[tuple[bytes, int]]:
+@contextmanager
+def _mapped(file: BufferedReader) -> Iterator[mmap | bytes]:
+    """Yield a file's bytes, which are read as they are looked at."""
+    if not os.fstat(file.fileno()).st_size:
+        yield b""
+        return
+    with mmap(file.fileno(), 0, access=ACCESS_READ) as data:
+        yield data
+
+
+def _frames(data: mmap | bytes, path: Path) -> Iterator[tuple[bytes, int]]:
     """Yield each whole frame's content and where it ends; a frame that is cut off is the last."""
-    place = file.tell()
-    total = os.fstat(file.fileno()).st_size
-    while place < total:
-        head = file.read(FRAME.size)
-        if len(head) < FRAME.size:
+    place, total, head, unpack = len(MAGIC), len(data), FRAME.size, FRAME.unpack_from
+    while place + head <= total:
+        length, checksum = unpack(data, place)
+        begin = place + head
+        if not length and not any(data[place:]):  # room that was made, and never written
             return
-        length, checksum = FRAME.unpack(head)
-        if not length and not any(head + file.read()):  # room that was made, and never written
+        if begin + length > total and length < LARGEST:
             return
-        data = file.read(min(length, LARGEST))
-        if len(data) < length < LARGEST:
-            return
-        if not 0 < length < LARGEST or crc32(data) != checksum:
-            if place + FRAME.size + length == total:
+        content = data[begin : begin + length]
+        if not 0 < length < LARGEST or crc32(content) != checksum:
+            if begin + length == total:
                 return
             raise RunError(f"the journal {path} is damaged at byte {place:,}: what comes after can't be trusted")
-        place += FRAME.size + length
-        yield data, place
+        place = begin + length
+        yield content, place

@@ -102,7 +102,7 @@ class JournalWriter:
 
     def tick(self, turn: int, time: int) -> None:
         """Write that timers went off at a time."""
-        self._write(self._frame([[None, "", None, turn, time]]))
+        self._write(self._frame([[None, "", None, turn, time, ""]]))
 
     def end(self, end: Mapping[str, Any]) -> None:
         """Write how the run ended."""

@@ -77,21 +77,32 @@ class TimedLoop(Loop):
 
     def _handle(self, queued: Queued) -> None:
         """Let a node handle a message; or its program, whose answer comes later."""
-        hop, _, body, _, run = queued
-        node = hop.node
-        started = self.feed.now()
+        hop, parent, body, sent_at, run = queued
+        node, now = hop.node, self.feed.now
+        outbox = node.outbox
+        started = now()
         self.turn += 1
         try:
-            if node.outbox:
+            if outbox:
                 raise late(node)
-            node.handle(node.state, Message(node.name, hop.key, body, run), node.context)  # type: ignore[arg-type]
+            node.handle(node.state, tuple.__new__(Message, (node.name, hop.key, body, run)), node.context)
         except BaseException as error:
             self._done(queued, started, error)
             return
         if node.wired:
             self.handed.setdefault(node.name, deque()).append((queued, started))
             return
-        self._done(queued, started)
+        only = outbox[0][0].only if len(outbox) == 1 else None
+        if only is None or only.delay:
+            self._done(queued, started)
+            return
+        # One message, most often: what `_done` does, in place.
+        route, body = outbox.pop()
+        self.span = span = self.span + 1
+        ended = now()
+        self.ready.append((only, span, body, ended, run))
+        if self.recorder:
+            self.recorder.note(hop.code, parent, route.sent, run, sent_at, started, ended)
 
     def _answered(self, answer: Answer) -> None:
         """Handle what a program answers, as of the moment when it took the message; or a line that answers none."""
@@ -126,14 +137,8 @@ class TimedLoop(Loop):
             sent, lost = self.scatter(node.outbox, span, ended, run)
         self.crowded(len(self.ready) + len(self.agenda))
         self.span = span
-        recorder = self.recorder
-        if recorder:
-            recorder.hops.append(hop.code)
-            recorder.parents.append(parent)
-            recorder.sent.append(sent)
-            recorder.runs.append(run)
-            for times, time in zip(recorder.times, (sent_at, started, ended), strict=True):
-                times.append(time)
+        if self.recorder:
+            self.recorder.note(hop.code, parent, sent, run, sent_at, started, ended)
         if lost:
             self.span = self.drop(node.name, lost, span, ended, run)
 
