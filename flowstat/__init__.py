@@ -80,6 +80,10 @@ if TYPE_CHECKING:
     from flowstat.run.load import load_behaviours
     from flowstat.run.loop import Limits
     from flowstat.show.draw import draw
+    from flowstat.show.plot_coverage import plot_coverage
+    from flowstat.show.plot_flows import plot_flows
+    from flowstat.show.plot_generations import plot_generations
+    from flowstat.show.plot_spectrum import plot_spectrum
     from flowstat.show.report import report
 
 __version__ = "0.1.0"
@@ -172,6 +176,10 @@ _HOMES = {
     "analyze.variants": ("variants",),
     "estimate.observed": ("observed_variants",),
     "show.draw": ("draw",),
+    "show.plot_coverage": ("plot_coverage",),
+    "show.plot_flows": ("plot_flows",),
+    "show.plot_generations": ("plot_generations",),
+    "show.plot_spectrum": ("plot_spectrum",),
     "show.report": ("report",),
     "run.app": ("App",),
     "run.behaviour": ("on",),
@@ -235,6 +243,10 @@ __all__ = [
     "open_writer",
     "pairs",
     "parse_graph",
+    "plot_coverage",
+    "plot_flows",
+    "plot_generations",
+    "plot_spectrum",
     "power",
     "quantiles",
     "reach",

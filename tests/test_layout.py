@@ -163,6 +163,7 @@ PUBLIC = {
     *("observed_variants",),
     *("iter_cycles",),
     *("draw", "report"),
+    *("plot_coverage", "plot_flows", "plot_generations", "plot_spectrum"),
     *("App", "on", "load_behaviours", "Limits"),
     *("FlowstatError", "GraphError", "TraceError", "ChainError", "AnalysisError", "RunError", "OutputError"),
 }
