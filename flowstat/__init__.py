@@ -84,6 +84,10 @@ if TYPE_CHECKING:
     from flowstat.run.pool import Together
     from flowstat.run.program import Supervision
     from flowstat.show.draw import draw
+    from flowstat.show.plot_coverage import plot_coverage
+    from flowstat.show.plot_flows import plot_flows
+    from flowstat.show.plot_generations import plot_generations
+    from flowstat.show.plot_spectrum import plot_spectrum
     from flowstat.show.report import report
 
 __version__ = "0.1.0"
@@ -176,6 +180,10 @@ _HOMES = {
     "analyze.variants": ("variants",),
     "estimate.observed": ("observed_variants",),
     "show.draw": ("draw",),
+    "show.plot_coverage": ("plot_coverage",),
+    "show.plot_flows": ("plot_flows",),
+    "show.plot_generations": ("plot_generations",),
+    "show.plot_spectrum": ("plot_spectrum",),
     "show.report": ("report",),
     "run.app": ("App",),
     "run.behaviour": ("Emit", "Retry", "on"),
@@ -250,6 +258,10 @@ __all__ = [
     "open_writer",
     "pairs",
     "parse_graph",
+    "plot_coverage",
+    "plot_flows",
+    "plot_generations",
+    "plot_spectrum",
     "power",
     "quantiles",
     "reach",

@@ -376,15 +376,50 @@ def matrix(graph: str, traces: tuple[str, ...], prior: float, start: str | None,
     _print({"shares": shares(_chain(graph, traces, prior, start), level)}, format)
 
 
-@flowstat.command(epilog="Example: flowstat draw orders.graph -t orders.parquet -o orders.svg")
+@flowstat.command(epilog="Example: flowstat draw orders.graph -t orders.parquet --of flows -o orders.svg")
 @_asks
-@click.option("-o", "--output", default="-", metavar="FILE", help="A .svg, .png or .dot file; - prints SVG.")
-def draw(graph: str, traces: tuple[str, ...], prior: float, start: str | None, output: str) -> None:
-    """Draw the graph, its shares and its loops."""
-    from flowstat.show.draw import draw as make_drawing
+@click.option(
+    "--of",
+    "what",
+    type=click.Choice(["graph", "flows", "coverage", "spectrum", "generations"]),
+    default="graph",
+    show_default=True,
+    help="What to draw.",
+)
+@click.option("--nodes", type=click.IntRange(min=1), help="How many nodes of a graph have names; the rest is grey.")
+@click.option("--top", type=click.IntRange(min=1), help="How many flows or eigenvalues.")
+@click.option("--horizon", type=click.IntRange(min=0), help="The last generation.  [default: 20]")
+@click.option("-o", "--output", default="-", metavar="FILE", help="A .svg, .png, .pdf or .dot file; - prints SVG.")
+def draw(
+    graph: str,
+    traces: tuple[str, ...],
+    prior: float,
+    start: str | None,
+    what: str,
+    nodes: int | None,
+    top: int | None,
+    horizon: int | None,
+    output: str,
+) -> None:
+    """Draw the graph with its shares, traffic and nested loops; or flows, coverage, eigenvalues, generations.
 
+    The graph is written as .svg, .png or .dot, all else as .svg, .png or .pdf.
+    """
+    from importlib import import_module
+
+    for option, given, of in (
+        ("--nodes", nodes, ("graph",)),
+        ("--top", top, ("flows", "coverage", "spectrum")),
+        ("--horizon", horizon, ("generations",)),
+    ):
+        if given is not None and what not in of:
+            raise click.UsageError(f"{option} is for --of {' or '.join(of)}")
     _keep(output, graph, *traces)
-    drawing = make_drawing(_chain(graph, traces, prior, start))
+    chain = _chain(graph, traces, prior, start, lineages=what != "generations")
+    options = {"nodes": nodes, "top": top, "horizon": horizon}
+    name = "draw" if what == "graph" else f"plot_{what}"
+    make = getattr(import_module(f"flowstat.show.{name}"), name)
+    drawing = make(chain, **{option: given for option, given in options.items() if given is not None})
     if output == "-":
         click.echo(drawing.svg)
     else:

@@ -176,6 +176,7 @@ PUBLIC = {
         "Together",
         "Supervision",
     ),
+    *("plot_coverage", "plot_flows", "plot_generations", "plot_spectrum"),
     *("FlowstatError", "GraphError", "TraceError", "ChainError", "AnalysisError", "RunError", "OutputError"),
 }
 
