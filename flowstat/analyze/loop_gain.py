@@ -16,7 +16,6 @@ from flowstat.analyze.elimination import UNIT
 from flowstat.analyze.loop_body import in_blocks
 from flowstat.analyze.offspring import EXACT, Offspring
 from flowstat.analyze.perron import part_of
-from flowstat.analyze.positive import FACTORED
 from flowstat.analyze.radius import enclose
 from flowstat.analyze.search import Index, Mask, Vector
 from flowstat.analyze.solve import Solver
@@ -33,6 +32,9 @@ FIRST = 30
 """After so many products loops of up to `DENSE` nodes are given to Noda's iteration."""
 
 DENSE = 200
+
+LARGE = 1000
+"""From more nodes on a loop is one that takes long to enclose by itself."""
 
 STEPS = 12
 """How many steps it takes at most."""
@@ -113,12 +115,12 @@ def enclosed(
     for k in np.flatnonzero(~(high - low <= 10 * NARROW * high + 4 * rounded * high)).tolist():
         part = slice(int(begins[k]), int(begins[k] + sizes[k]))
         block = sparse.csr_array(M[part][:, part])
-        if within is not None and within[k] and sizes[k] > FACTORED:
+        if within is not None and within[k] and sizes[k] > LARGE:
             continue
         known = None
         if leaving is not None and sizes[k] > DENSE and not np.isnan(leaving[part]).any():
             known = _by_leaving(block, leaving[part])
-        if known is None or (known[1] - known[0] > WIDE and sizes[k] <= FACTORED):
+        if known is None or (known[1] - known[0] > WIDE and sizes[k] <= LARGE):
             known = _by_itself(block, unit, known or (0.0, np.inf))
         low[k], high[k] = max(low[k], known[0]), min(high[k], known[1])
     return low, high

@@ -142,7 +142,7 @@ def _label(loop: Loop) -> str:
 
 def _gain(loop: Loop) -> str:
     """Return a loop's gain with three digits; where these would say 1 though it is not, on which side it is."""
-    if loop.effect == "can't tell":
+    if loop.gain is None or loop.effect == "can't tell":
         return ""
     if brief(loop.gain) == "1" and loop.effect != "keeps":
         return f", gain just {'below' if loop.effect == 'dampens' else 'above'} 1"
