@@ -9,6 +9,7 @@ from scipy import sparse
 
 from flowstat.analyze import loop_found
 from flowstat.analyze.loops import loops
+from flowstat.errors import AnalysisError
 from flowstat.estimate.chain import Chain, estimate
 from flowstat.estimate.counts import Counts
 from flowstat.explain.sentences import loop_sentence
@@ -261,3 +262,57 @@ def test_a_gain_that_is_known_badly_says_so() -> None:
     assert "gain 1 give or take 0.01: can't tell" in loop_sentence(
         replace(loop, gain=1.0, gain_bound=0.01, effect="can't tell")
     )
+
+
+def test_within_a_trap_only_the_long_run_counts() -> None:
+    """Runs come by `in` to a trap of x, y, z, at y: once. In the long run the loop of y and z is come into from x only,
+    which leads to z alone; it is left from z only. Long-run law: x 1/6, y 1/3, z 1/2.
+    """
+    table = {"in": {"y": 1}, "x": {"z": 1}, "y": {"z": 1}, "z": {"x": 1 / 3, "y": 2 / 3}}
+    whole, inner = loops(chain_of(table, "in")).loops
+    assert (whole.header, inner.header, inner.nodes, inner.entries) == ("y", "z", ("z", "x"), ("z",))
+    found = loops(chain_of(table | {"x": {"x": 0.5, "z": 0.5}}, "in")).loops
+    assert [loop.nodes for loop in found] == [("y", "x", "z"), ("z", "x"), ("x",)]
+    assert exits(found[1]) == {("z", "y"): 1}
+    assert (found[1].again, found[1].events_per_entry) == pytest.approx((1 / 3, 2.5))
+    mixed = {
+        "in": {"y": 0.5, "x": 0.5},
+        "x": {"y": 0.5, "z": 0.5},
+        "y": {"x": 0.25, "z": 0.75},
+        "z": {"x": 0.5, "y": 0.5},
+    }
+    for loop in loops(chain_of(mixed, "in")).loops[1:]:
+        assert sum(exits(loop).values()) == pytest.approx(1, rel=1e-12)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_numbers_of_all_sizes_are_none_or_right(seed: int) -> None:
+    """Shares down to 1e-300, traps, few starts: no number is none, exits sum to 1, and gains enclose the eigenvalue."""
+    rng = np.random.default_rng(seed)
+    seen = 0
+    for _ in range(100):
+        n = int(rng.integers(1, 9))
+        M = 10.0 ** rng.uniform(-rng.choice([1, 20, 150, 305]), 0, (n, n)) * (
+            rng.random((n, n)) < rng.choice([0.3, 0.6])
+        )
+        stop = 10.0 ** rng.uniform(-rng.choice([1, 30, 300]), 0, n) * (rng.random(n) < rng.choice([0.2, 0.9]))
+        total = M.sum(axis=1) + stop
+        stop[total == 0] = total[total == 0] = 1.0
+        start = rng.random(n) * (rng.random(n) < 0.4) + 1e-300
+        start /= start.sum()
+        chain = Chain.from_matrix(M / total[:, None], start={str(i): p for i, p in enumerate(start)}, stop=stop / total)
+        try:
+            found = loops(chain, cycles=0)
+        except AnalysisError:
+            continue
+        json.dumps(found.to_dict(), allow_nan=False)
+        for loop in found.loops:
+            seen += 1
+            numbers = [value for value in vars(loop).values() if isinstance(value, float)]
+            assert all(value >= 0 for value in numbers)
+            inside = [chain.index[name] for name in loop.nodes]
+            radius = np.abs(np.linalg.eigvals(chain.P.toarray()[np.ix_(inside, inside)])).max()
+            assert abs(loop.gain - radius) <= loop.gain_bound + 1e-6
+            assert not loop.exits or sum(exits(loop).values()) == pytest.approx(1, rel=1e-9)
+            assert loop_sentence(loop)
+    assert seen > 100

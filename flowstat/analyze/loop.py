@@ -76,7 +76,7 @@ class Loop:
         The node whose returns are counted as rounds: the entry that most runs come in by, the
         alphabetically first of equals.
     entries
-        Nodes where runs come in, most used first.
+        Nodes where runs come in, most used first; within a class that nothing leaves, in the long run.
     keys
         Topic keys on the arrow of a self-loop.
     depth, parent

@@ -24,6 +24,9 @@ __all__ = ["Rounds"]
 
 Mask = npt.NDArray[np.bool_]
 
+FAINT = 1e-250
+"""Loops that fewer runs come to are as if none came."""
+
 CLOSE = 1e-9
 """How well a chance has to be known from visits, relatively: else the loop is solved by itself."""
 
@@ -45,8 +48,10 @@ class Rounds:
         By how many nodes runs come in.
     endless
         Whether nothing leaves it.
+    lost
+        Whether no runs come to it, or too few for any number.
     visits
-        Of loops that no run comes to: the visits from the header, in the order of the nest.
+        Of loops that are lost: the visits from the header, in the order of the nest.
     """
 
     def __init__(self, traffic: Traffic, nest: Nest) -> None:
@@ -57,6 +62,7 @@ class Rounds:
         )
         self.entries = np.zeros(M, np.int64)
         self.endless = np.zeros(M, bool)
+        self.lost = np.zeros(M, bool)
         self.visits: dict[int, Solved] = {}
         self._unknown = np.zeros(M, bool)
 
@@ -68,6 +74,7 @@ class Rounds:
         self.entries[k] = np.bincount(some.whose[some.flow.values > 0], minlength=m)
         coming = row_sums(some.whose, some.flow, m)
         _put(self.coming, k, coming)
+        self.lost[k] = ~((coming.values > FAINT) & (2 * coming.bound < coming.values))
         weight = traffic.weight.at(header)
         again, leave = quotient(some.back, weight), quotient(coming, weight)
         # A loop of one node needs no visits.
@@ -80,7 +87,7 @@ class Rounds:
         again = Solved(np.minimum(again.values, 1.0), again.bound)
         _put(self.again, k, _where(endless, exact(np.ones(m)), _where(single, own, again)))
         _put(self.leave, k, _where(endless, exact(np.zeros(m)), _where(single, left, leave)))
-        self._unknown[k] = ~endless & ~single & ((self.entries[k] != 1) | (coming.values <= 0) | ~close)
+        self._unknown[k] = ~endless & ~single & ((self.entries[k] != 1) | self.lost[k] | ~close)
 
     def solve(self) -> None:
         """Solve what the visits don't tell, of the loops of classes of up to `DENSE` nodes; then what follows of all.
@@ -102,7 +109,7 @@ class Rounds:
             off = rounding(again.shape[1]) + solver.unit
             for known, values in ((self.again, again[slot, at]), (self.leave, leave[slot, at])):
                 _put(known, some, Solved(np.minimum(values, 1.0), off * values))
-            lost = self.coming.values[some] <= 0
+            lost = self.lost[some]
             for k, q, p in zip(some[lost].tolist(), slot[lost].tolist(), at[lost].tolist(), strict=True):
                 span = slice(p, p + int(nest.size[k]))
                 visits = from_header(blocks.A[q, span, span], leave[q, span])
@@ -185,7 +192,7 @@ class Rounds:
             x, rest = returns(block, leaving)
             row = slice(block.indptr[0], block.indptr[1])
             _put(self.again, k, dot(exact(block.data[row]), x.at(block.indices[row].astype(np.int64))))
-            if self.coming.values[k] > 0:
+            if not self.lost[k]:
                 flow = Solved(some.flow.values[part], some.flow.bound[part])
                 leave = quotient(dot(flow, x), self.traffic.weight.at(some.states[part.start]))
             else:

@@ -109,9 +109,12 @@ class Traffic:
     def inward(self, states: Index, rows: Index, at: Index) -> Solved:
         """Return what comes along some arrows to some nodes, with the runs that start there; `at` is in `back`."""
         sources = self.back.indices[at].astype(np.int64)
-        flow = row_sums(rows, times(self.weight.at(sources), exact(self.back.data[at])), len(states))
         # In a closed class the long run forgets where runs came in.
-        begun = np.where(self.closed[states] & np.isinf(self.visited.values[states]), 0.0, self.law[states])
+        ever = self.closed[states] & np.isinf(self.visited.values[states])
+        still = ~ever[rows] | self.closed[sources]
+        came = times(self.weight.at(sources[still]), exact(self.back.data[at[still]]))
+        flow = row_sums(rows[still], came, len(states))
+        begun = np.where(ever, 0.0, self.law[states])
         return plus(flow, exact(begun))
 
 
