@@ -183,6 +183,13 @@ def _shows(*tables: str) -> Callable[[Command], Command]:
     help="What cycles are listed by: flux is how often a run goes round one.",
 )
 @click.option("--through", metavar="NODE", help="Only cycles through this node.")
+@click.option(
+    "--latency",
+    "stated",
+    metavar="ARROW=SECONDS",
+    multiple=True,
+    help="With --by time, where traces have no times: as 'a -> b=0.5'; may be repeated.",
+)
 @_shows("loops", "cycles")
 def cycles(
     graph: str,
@@ -193,26 +200,30 @@ def cycles(
     max_length: int | None,
     by: Literal["probability", "flux", "events", "time"],
     through: str | None,
+    stated: tuple[str, ...],
     format: str,
     show: str,
 ) -> None:
     """List the loops, how runs take and leave them, and the foremost cycles."""
+    from flowstat.analyze.arrow_times import read_latencies
     from flowstat.analyze.cycles import cycles as find_cycles
     from flowstat.analyze.loops import loops
     from flowstat.explain.sentences import loop_sentence
 
-    chain = _chain(graph, traces, prior, start)
+    if stated and by != "time":
+        raise click.UsageError("--latency is about cycles by time: add --by time")
+    chain = _chain(graph, traces, prior, start, latencies=by == "time")
+    latencies = read_latencies(chain, stated) if by == "time" else None
     results: dict[str, Result] = {}
+    sentences: list[str] = []
     if show in ("all", "loops"):
         found = loops(chain)
         results["loops"] = found
-        if format == "table":
-            for loop in found.loops:
-                click.echo(f"{'  ' * loop.depth}{loop_sentence(loop, found.fans_out)}")
-            if found.loops:
-                click.echo()
+        sentences = [f"{'  ' * loop.depth}{loop_sentence(loop, found.fans_out)}" for loop in found.loops]
     if show in ("all", "cycles"):
-        results["cycles"] = find_cycles(chain, top, max_length=max_length, by=by, through=through)
+        results["cycles"] = find_cycles(chain, top, max_length=max_length, by=by, through=through, latencies=latencies)
+    if sentences and format == "table":
+        click.echo("\n".join(sentences) + "\n")
     _print(results, format)
 
 
