@@ -265,10 +265,11 @@ def test_a_gain_that_is_known_badly_says_so() -> None:
 
 
 def test_within_a_trap_only_the_long_run_counts() -> None:
-    """Runs come by `in` to a trap of x, y, z, at y: once. In the long run the loop of y and z is come into from x only,
-    which leads to z alone; it is left from z only. Long-run law: x 1/6, y 1/3, z 1/2.
+    """Runs come by `in` to a trap of x, y, z, once. Without y, its header, z and x are a loop: come into by z from y,
+    left from z to y with 2/3; a visit of it takes z 3/2 times and x, which stays with 1/2, once. What comes from `in`
+    to x is nothing beside that.
     """
-    table = {"in": {"y": 1}, "x": {"z": 1}, "y": {"z": 1}, "z": {"x": 1 / 3, "y": 2 / 3}}
+    table = {"in": {"y": 1}, "x": {"z": 1}, "y": {"z": 1}, "z": {"x": Fraction(1, 3), "y": Fraction(2, 3)}}
     whole, inner = loops(chain_of(table, "in")).loops
     assert (whole.header, inner.header, inner.nodes, inner.entries) == ("y", "z", ("z", "x"), ("z",))
     found = loops(chain_of(table | {"x": {"x": 0.5, "z": 0.5}}, "in")).loops

@@ -18,7 +18,7 @@ NESTED = 200
 LARGE = 300_000
 """How many nodes these loops have together, at most."""
 
-SMALL = 4_000_000
+SMALL = 2_000_000
 """How many nodes the nested loops of smaller classes have together, at most."""
 
 EACH = 10

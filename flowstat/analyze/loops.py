@@ -209,7 +209,7 @@ def loops(
     nodes, else one by one as `solve` does. The time grows with the arrows of all loops together, an arrow counted in
     each loop that it is in.
 
-    Nested loops are described up to 4,000,000 nodes in all; in classes of more than 1,500 nodes no more than 200, and
+    Nested loops are described up to 2,000,000 nodes in all; in classes of more than 1,500 nodes no more than 200, and
     up to 300,000 nodes in all. Where there are more, those with the most events are described, and the notes say so.
 
     Examples
