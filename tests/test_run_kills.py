@@ -6,7 +6,6 @@ import signal
 import subprocess
 import sys
 from multiprocessing import get_context
-from time import monotonic
 
 import pytest
 
@@ -49,19 +48,17 @@ def whole(folder):
 
 def test_kills_at_200_random_moments(tmp_path):
     context, chance = get_context("fork"), random.Random(5)
-    began = monotonic()
-    process = context.Process(target=recorded, args=(tmp_path / "first", context.Value("q", 0, lock=False)))
-    (tmp_path / "first").mkdir()
-    process.start()
-    process.join()
-    lasts, killed, within = monotonic() - began, 0, 0
+    killed = within = 0
     for k in range(200):
         folder = tmp_path / str(k)
         folder.mkdir()
         told = context.Value("q", 0, lock=False)  # a killed process gives no lock back
         process = context.Process(target=recorded, args=(folder, told))
+        moment, more = chance.randrange(-10_000, 90_000), chance.random() * 0.01
         process.start()
-        process.join(chance.random() * lasts)
+        while process.is_alive() and told.value < moment:
+            process.join(0.0005)
+        process.join(more)
         killed += process.is_alive()
         process.kill()
         process.join()
@@ -79,8 +76,8 @@ def test_kills_at_200_random_moments(tmp_path):
             counts = count(read_traces(folder / "t.parquet"))
             assert sum(counts.events.values()) >= said
             within += said < 5 * RUNS
-    assert killed > 100
-    assert within > 20
+    assert killed > 20
+    assert within > 10
 
 
 CODE = """
