@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NoReturn, TypeVar
 
@@ -1100,6 +1100,11 @@ def _progress() -> Iterator[Progress]:
         yield show
 
 
+_behaves = click.option(
+    "--behaviours", metavar="FILE", help="Python file with the behaviours; by default the one beside the graph."
+)
+
+
 def _records(command: Command) -> Command:
     """Add what a recorded run takes."""
     for option in (
@@ -1150,9 +1155,7 @@ def _records(command: Command) -> Command:
 
 @flowstat.command(epilog="Example: flowstat run orders.graph --runs 10000 --seed 7 -o orders.parquet")
 @_records
-@click.option(
-    "--behaviours", metavar="FILE", help="Python file with the behaviours; by default the one beside the graph."
-)
+@_behaves
 @click.option(
     "--input", "source", metavar="FILE", help='Messages to inject, JSON Lines {"node", "key", "body"}; - reads stdin.'
 )
@@ -1210,9 +1213,7 @@ def run(
 @flowstat.command(epilog="Example: flowstat replay orders.graph orders.journal -o orders.parquet")
 @click.argument("graph")
 @click.argument("journal")
-@click.option(
-    "--behaviours", metavar="FILE", help="Python file with the behaviours; by default the one beside the graph."
-)
+@_behaves
 @click.option("-o", "--output", metavar="TRACE", help="Write the trace too: its bytes are those of the run's own.")
 @click.option("--against", metavar="TRACE", help="A trace that the run recorded, to be compared row by row.")
 @click.option("--overwrite", is_flag=True, help="Replace the trace that is there.")
@@ -1232,17 +1233,9 @@ def replay(
     A difference ends with exit code 1: some behaviour hangs on what is not in the journal (real time, chance of its
     own, a file), or is not the one that ran.
     """
-    from contextlib import nullcontext
-
-    from flowstat.read.canonical import open_writer
-
     app = _app(graph, behaviours, 0)
-    if output:
-        _keep(output, *([against] if against else []), journal)
-    with open_writer(output, overwrite=overwrite) if output else nullcontext() as writer:
+    with _trace_too(output, overwrite, journal, *([against] if against else [])) as writer:
         result = app.replay(journal, writer, against=against)
-    if output:
-        click.echo(f"wrote {output}", err=True)
     if format == "table":
         for sentence in result.sentences():
             click.echo(sentence)
@@ -1255,9 +1248,7 @@ def replay(
 @flowstat.command(epilog="Example: flowstat mirror orders.graph orders.journal --runs 10000")
 @click.argument("graph")
 @click.argument("journal")
-@click.option(
-    "--behaviours", metavar="FILE", help="Python file with the behaviours; by default the one beside the graph."
-)
+@_behaves
 @click.option("--runs", type=click.IntRange(min=0), default=1000, show_default=True, help="As for the run.")
 @click.option("--start", "starts", metavar="NODE", multiple=True, help="As for the run.")
 @click.option("--input", "source", metavar="FILE", help="As for the run.")
@@ -1280,20 +1271,25 @@ def mirror(
     The mirror handles the same events, so its states are those of the run. When the run is killed it goes on with what
     was not accepted yet: give it the messages of the run (--runs and --start, or --input).
     """
-    from contextlib import nullcontext
-
-    from flowstat.read.canonical import open_writer
-
     app = _app(graph, behaviours, 0)
-    if output:
-        _keep(output, journal)
-    opened = open_writer(output, overwrite=overwrite) if output else nullcontext()
-    with opened as writer, _messages(app, source, runs, starts) as messages:
+    with _trace_too(output, overwrite, journal) as writer, _messages(app, source, runs, starts) as messages:
         result = app.mirror(journal, messages, writer)
-    if output:
-        click.echo(f"wrote {output}", err=True)
     _print({"mirror": result}, format)
     _finish(result.run)
+
+
+@contextmanager
+def _trace_too(output: str | None, overwrite: bool, *inputs: str) -> Iterator[TraceWriter | None]:
+    """Open a trace to write, if one is asked for; what is read is not written over."""
+    from flowstat.read.canonical import open_writer
+
+    if output is None:
+        yield None
+        return
+    _keep(output, *inputs)
+    with open_writer(output, overwrite=overwrite) as writer:
+        yield writer
+    click.echo(f"wrote {output}", err=True)
 
 
 @contextmanager
@@ -1360,7 +1356,6 @@ def _recording(
     **virtual: Any,
 ) -> Iterator[dict[str, Any]]:
     """Open the trace, the journal and the progress line of a run."""
-    from contextlib import nullcontext
     from dataclasses import replace
     from time import time_ns
 

@@ -6,7 +6,6 @@ itself (`flowstat.analyze.radius`). Where 1 lies within, the numbers of messages
 
 from __future__ import annotations
 
-from fractions import Fraction
 from typing import Literal
 
 import numpy as np
@@ -16,7 +15,7 @@ from flowstat.analyze.elimination import UNIT
 from flowstat.analyze.loop_body import in_blocks
 from flowstat.analyze.offspring import EXACT, Offspring
 from flowstat.analyze.perron import part_of
-from flowstat.analyze.radius import enclose
+from flowstat.analyze.radius import enclose, sign_by_fractions
 from flowstat.analyze.search import Index, Mask, Vector
 from flowstat.analyze.solve import Solver
 from flowstat.errors import AnalysisError
@@ -214,15 +213,5 @@ def _decided(law: Offspring, states: Index, effect: Effect) -> Effect:
         return "dampens" if (sent == 0).any() or law.stop[states].any() else "keeps"
     if effect != "can't tell" or len(states) > EXACT:
         return effect
-    # I - A has positive pivots up to the last one, which is positive, zero or negative as the radius is to 1.
-    A = law.exact_block(states.tolist())
-    k = len(A)
-    rest = [[Fraction(i == j) - A[i][j] for j in range(k)] for i in range(k)]
-    for m in range(k):
-        pivot = rest[m][m]
-        if pivot <= 0:
-            return "keeps" if pivot == 0 and m == k - 1 else "grows"
-        for i in range(m + 1, k):
-            f = rest[i][m] / pivot
-            rest[i] = [a - f * b for a, b in zip(rest[i], rest[m], strict=True)]
-    return "dampens"
+    sign = sign_by_fractions(law, states)
+    return "dampens" if sign > 0 else "grows" if sign < 0 else "keeps"

@@ -29,7 +29,7 @@ from flowstat.analyze.shifted import DENSE, Factors, Plan
 from flowstat.analyze.solve import Solver
 from flowstat.errors import AnalysisError
 
-__all__ = ["Radius", "Verdict", "enclose", "radii"]
+__all__ = ["Radius", "Verdict", "enclose", "radii", "sign_by_fractions"]
 
 Verdict = Literal["dampens", "critical", "multiplies", "can't tell"]
 
@@ -171,7 +171,7 @@ def _decided(
     """Return the verdict, and the root and its bound, which are exact where the root is 1."""
     if abs(rho - 1) > off:
         return ("dampens" if rho < 1 else "multiplies"), rho, off
-    sign = _sign(law, states) if len(states) <= EXACT else _sign_by_vectors(law, states, vectors)
+    sign = sign_by_fractions(law, states) if len(states) <= EXACT else _sign_by_vectors(law, states, vectors)
     if sign is None:
         return "can't tell", rho, off
     if sign == 0:
@@ -205,7 +205,7 @@ def _sign_by_vectors(law: Offspring, states: Index, vectors: tuple[Vector, ...])
     return None
 
 
-def _sign(law: Offspring, states: Index) -> int:
+def sign_by_fractions(law: Offspring, states: Index) -> int:
     """Return the sign of `1 - root`, by elimination in fractions."""
     A = law.exact_block(states.tolist())
     k = len(A)

@@ -179,7 +179,8 @@ class App:
                 live=live,
                 together=together,
                 watch=watch,
-                **({} if together else {"components": programs, "journal": kept}),
+                components=programs,
+                journal=kept,
             )
         left_out = () if live else self.graph.components
         return replace(result, components=tuple(component_name(c) for c in left_out))

@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 
 from flowstat.errors import RunError
 from flowstat.read.canonical import TIMES, schema, to_json_rows
+from flowstat.read.closing import Closing
 from flowstat.read.words import shown
 from flowstat.results import Result, Row, counted
 from flowstat.run.tally import RunResult
@@ -81,7 +82,7 @@ class ReplayResult(Result):
         return said
 
 
-class Comparison:
+class Comparison(Closing):
     """A trace writer that compares what a replay writes with a recorded trace, row by row, and hands it on."""
 
     def __init__(self, recorded: str | Path, writer: Any = None) -> None:
@@ -134,12 +135,6 @@ class Comparison:
         """Close what it hands on to."""
         if self._writer is not None:
             self._writer.close()
-
-    def __enter__(self) -> Comparison:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
 
 def compare_states(recorded: Mapping[str, str], states: Mapping[str, str]) -> Difference | None:

@@ -74,7 +74,7 @@ def journal_header(
 ) -> dict[str, Any]:
     """Return what a journal says of its run, besides what came from outside."""
     return {
-        "graph": digest([list(graph.nodes), [(a.source, a.key, a.target) for a in graph.arrows]]),
+        "graph": _fingerprint(graph),
         "seed": seed,
         "clock": clock.to_dict() if isinstance(clock, VirtualTime) else None if clock is None else "wall",
         "limits": [limits.max_events, limits.max_queue, limits.batch_rows],
@@ -90,10 +90,14 @@ def journalled_clock(header: Mapping[str, Any], graph: Graph, path: object) -> V
     RunError
         If it is of another graph.
     """
-    if header["graph"] != journal_header(graph, 0, None, Limits(), False)["graph"]:
+    if header["graph"] != _fingerprint(graph):
         raise RunError(f"{path} is of another graph: take the graph that was run")
     kept = header["clock"]
     return VirtualTime.of(kept) if isinstance(kept, dict) else None if kept is None else _no_time
+
+
+def _fingerprint(graph: Graph) -> str:
+    return digest([list(graph.nodes), [(a.source, a.key, a.target) for a in graph.arrows]])
 
 
 def _no_time() -> int:

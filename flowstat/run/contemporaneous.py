@@ -15,7 +15,8 @@ from hashlib import blake2b
 from typing import Any, NamedTuple
 
 from flowstat.run.behaviour import Behaviour, Message
-from flowstat.run.event import EventContext, call, call_elsewhere, send
+from flowstat.run.event import EventContext, call_elsewhere
+from flowstat.run.handlers import call, call_async, has_loop
 from flowstat.run.loop import Injection, Limits, Loop, Progress, Waiting
 from flowstat.run.network import SECOND, Clock, Delay, Hop, Network, Node, Route
 from flowstat.run.pool import Together
@@ -73,14 +74,13 @@ class ContemporaneousLoop(Loop):
         self._tasks: set[asyncio.Task[None]] = set()
         self._stateless: asyncio.Semaphore
         self._change: asyncio.Event
+        self._room: asyncio.Future[None] | None = None
         self._error: BaseException | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
 
     def run(self) -> None:
         """Handle messages until there are none, or the loop is stopped."""
-        try:
-            asyncio.get_running_loop()
-        except RuntimeError:
+        if not has_loop():
             self._go()
             return
         # A notebook has a loop in this thread: ours takes another.
@@ -151,10 +151,8 @@ class ContemporaneousLoop(Loop):
         try:
             for injection in self._injections:
                 while len(self._open) >= self._together.at_once:
-                    changed = self._loop.create_future() if self._loop else None
-                    assert changed is not None
-                    self._room = changed
-                    await changed
+                    self._room = asyncio.get_running_loop().create_future()
+                    await self._room
                 hop, body = self.network.injection(injection)
                 self.runs += 1
                 self._mark, self._children = f"{self._seed} {self.runs}".encode()[:64], 0
@@ -163,8 +161,6 @@ class ContemporaneousLoop(Loop):
                 await asyncio.sleep(self._gap() / SECOND if self._gap else 0)
         finally:
             self._change.set()
-
-    _room: asyncio.Future[None] | None = None
 
     async def _later(self, number: int, seconds: float) -> None:
         await asyncio.sleep(seconds)
@@ -211,8 +207,7 @@ class ContemporaneousLoop(Loop):
         self._active += 1
         flying = self._flying[number]
         node, started = flying.hop.node, self._now()
-        limit = max(1, self.network.max_queue // max(1, len(self.network.graph.outgoing[node.name])))
-        context = EventContext(node.name, flying.mark, self._clock, limit)
+        context = EventContext(node.name, flying.mark, self._clock, self.network.most_emits(node.name))
         message = Message(node.name, flying.hop.key, flying.body, flying.run)  # type: ignore[arg-type]
         error: BaseException | None = None
         try:
@@ -232,11 +227,8 @@ class ContemporaneousLoop(Loop):
             return context.sent
         function: Any = behaviour.function
         kind = behaviour.kind
-        if kind == "async":
-            await function(node.state, message, context)
-        elif kind == "async generator":
-            async for sent in function(node.state, message, context):
-                send(context, sent)
+        if kind in ("async", "async generator"):
+            await call_async(function, kind, node.state, message, context)
         elif self._pool is None:
             call(function, kind, node.state, message, context)
         elif self._together.pool == "process":
@@ -262,8 +254,7 @@ class ContemporaneousLoop(Loop):
         elif context.sent:
             outbox: list[tuple[Route, object]] = []
             for sent_body, key, wait in context.sent:
-                route = node.routes.get(key) or self.network.route(node, key)
-                outbox.append((route.later(wait), sent_body))
+                outbox.append((self.network.routed(node, key).later(wait), sent_body))
             sent, lost = self.scatter(outbox, span, ended, run)
         del self._flying[number]
         self._active -= 1

@@ -42,8 +42,8 @@ def drive(
     """Inject messages into a network, and handle all that follows from them.
 
     `feed` stands in for the clock's own, `components` are programs that run, `journal` takes what comes from outside,
-    `halt` says after how many rows to stop, and why,
-    `watch` looks at the loop, and `states` gets the digests of the nodes' states at the end.
+    `halt` says after how many rows to stop, and why, `watch` looks at the loop, and `states` gets the digests of the
+    nodes' states at the end.
     """
     recorder = None if writer is None else Recorder(writer, clocked=clock is not None)
     if clock is None:
@@ -66,11 +66,12 @@ def drive(
     if halt is not None:
         loop.halt_at(*halt)
     result = run_loop(loop, seed)
+    found = network.states() if states is not None or journal is not None else {}
     if states is not None:
-        states.update(network.states())
-    if journal is not None and not journal.closed:
+        states.update(found)
+    if journal is not None:
         told = {"events": result.events, "runs": result.runs, "span": loop.span, "stopped": result.stopped}
-        journal.end({**told, "states": network.states()})
+        journal.end({**told, "states": found})
     return result
 
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from random import Random
-from typing import Any
 
 from flowstat.errors import RunError
-from flowstat.run.behaviour import Behaviour, Emit, Message
+from flowstat.run.behaviour import Behaviour, Kind, Message
+from flowstat.run.handlers import call
 from flowstat.run.loop import late
 from flowstat.run.network import SECOND, Clock, nanoseconds
 
-__all__ = ["ELSEWHERE", "EventContext", "call", "call_elsewhere", "send"]
+__all__ = ["ELSEWHERE", "EventContext", "call_elsewhere"]
 
 
 class EventContext:
@@ -63,26 +63,9 @@ ELSEWHERE: dict[str, Behaviour] = {}
 
 
 def call_elsewhere(
-    node: str, kind: str, state: object, message: Message, mark: bytes, now: int | None, limit: int
+    node: str, kind: Kind, state: object, message: Message, mark: bytes, now: int | None, limit: int
 ) -> tuple[object, list[tuple[object, str, int]]]:
     """Let a behaviour handle a message in a process of the pool; return its state and what it sends."""
     context = EventContext(node, mark, None if now is None else (lambda: now), limit)
     call(ELSEWHERE[node].function, kind, state, message, context)
     return state, context.sent
-
-
-def call(function: Any, kind: str, state: object, message: Message, context: EventContext) -> None:
-    """Call a plain function or a generator, and let the context take what it sends."""
-    if kind == "plain":
-        function(state, message, context)
-        return
-    for sent in function(state, message, context):
-        send(context, sent)
-
-
-def send(context: EventContext, sent: object) -> None:
-    """Send what a generator yields."""
-    if isinstance(sent, Emit):
-        context.emit(sent.body, sent.key)
-    else:
-        context.emit(sent)

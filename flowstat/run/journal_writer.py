@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import fcntl
-import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from io import FileIO
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 from zlib import crc32
 
 import msgspec
 
 from flowstat.errors import OutputError, RunError
+from flowstat.read.closing import Closing
 from flowstat.read.words import shown
 from flowstat.run.journal import FRAME, MAGIC
 from flowstat.run.loop import Injection
@@ -22,7 +21,7 @@ from flowstat.run.loop import Injection
 __all__ = ["JournalWriter", "lock", "make_way"]
 
 
-class JournalWriter:
+class JournalWriter(Closing):
     """Writes a journal; every entry is with the operating system before `add` returns.
 
     Parameters
@@ -32,8 +31,6 @@ class JournalWriter:
         `file` is it, where it is open and locked already.
     header
         Of the run; not written again when a journal goes on.
-    sync
-        Whether every entry is to be on the disk before it is handled, so that it outlives the machine too; far slower.
     marks
         After how many messages the digests of all states are written; 0: at the end only.
 
@@ -50,11 +47,9 @@ class JournalWriter:
         *,
         size: int | None = None,
         file: FileIO | None = None,
-        sync: bool = False,
         marks: int = 0,
     ) -> None:
         self.path = Path(path)
-        self.sync = sync
         self.marks = marks
         self._encode = msgspec.msgpack.Encoder().encode
         self._decode = msgspec.msgpack.Decoder().decode
@@ -126,22 +121,9 @@ class JournalWriter:
                 raise RunError(f"an injection is (node, key, body), not {shown(repr(injection))}")
             yield self.add(injection)
 
-    @property
-    def closed(self) -> bool:
-        """Whether the file is closed."""
-        return self._file.closed
-
     def close(self) -> None:
         """Close the file."""
         self._file.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def _frame(self, content: object) -> bytes:
         data = self._encode(content)
@@ -152,8 +134,6 @@ class JournalWriter:
         try:
             while rest:
                 rest = rest[self._file.write(rest) :]
-            if self.sync:
-                os.fsync(self._file.fileno())
         except OSError as error:
             # No half frame is left where the place allows it.
             with suppress(OSError):

@@ -118,8 +118,6 @@ def mirror(
 class _Follower:
     """Stands in for the writer of a journal while another process is that; becomes it when that one is killed."""
 
-    closed = False
-
     def __init__(self, path: Path, marks: int) -> None:
         self._path = path
         self._marks = marks

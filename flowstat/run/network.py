@@ -166,14 +166,15 @@ class Network:
         retry = node.retry
         assert retry is not None
         if tried > retry.times:
-            return self._route(node, retry.then)
-        route = self._route(node, retry.key)
+            return self.routed(node, retry.then)
+        route = self.routed(node, retry.key)
         hops = tuple(
             Hop(h.parent, h.key, h.node, self.codes, tried, h.delay) if h.node is node else h for h in route.hops
         )
         return Route(hops, route.sent, route.dropped, nanoseconds(retry.after(tried)))
 
-    def _route(self, node: Node, key: str) -> Route:
+    def routed(self, node: Node, key: str) -> Route:
+        """Return where an emit of the node with this key goes, worked out once."""
         return node.routes.get(key) or self.route(node, key)
 
     def together(self, routes: Iterable[Route]) -> int:
@@ -201,6 +202,10 @@ class Network:
         for hop in dict.fromkeys(under_way):
             hop.renumber(self.codes)
 
+    def most_emits(self, name: str) -> int:
+        """Return how often one event of a node may emit: each emit may be a copy for every arrow."""
+        return max(1, self.max_queue // max(1, len(self.graph.outgoing[name])))
+
     def states(self) -> dict[str, str]:
         """Return the digest of each node's state, of those that have one."""
         return {n.name: digest(n.state) for n in self._nodes.values() if n.state is not None}
@@ -226,8 +231,7 @@ class _Context:
         self._network = network
         self._routes = node.routes
         self._outbox = node.outbox
-        # Counted in emits, each of which may be a copy for every arrow.
-        self._limit = max(1, network.max_queue // max(1, len(network.graph.outgoing[node.name])))
+        self._limit = network.most_emits(node.name)
 
     @property
     def now(self) -> int | None:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 import pyarrow as pa
 
 from flowstat.errors import OutputError
+from flowstat.read.closing import Closing
 from flowstat.read.own_spans import OWN, own_tags, rows_of, span_name
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def otlp_exporter(endpoint: str) -> SpanExporter:
     return OTLPSpanExporter(address if address.endswith("/v1/traces") else f"{address}/v1/traces")
 
 
-class SpansToo:
+class SpansToo(Closing):
     """A trace writer that sends each batch as spans, and hands it on to another writer.
 
     Each run of the program has trace ids of its own: a random number stands before those of the trace. Spans have the
@@ -87,14 +87,6 @@ class SpansToo:
         self._exporter.shutdown()
         if self._writer is not None:
             self._writer.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def _span(self, row: Any) -> ReadableSpan:
         from opentelemetry.sdk.trace import ReadableSpan

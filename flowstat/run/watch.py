@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from time import monotonic
-from types import TracebackType
 from typing import NamedTuple
 
+import numpy as np
 import pyarrow as pa
 
+from flowstat.read.closing import Closing
 from flowstat.read.graph import Graph
 from flowstat.run.loop import Loop
 from flowstat.run.record import DROPPED, PENDING, Recorder
@@ -58,7 +60,7 @@ class Status:
         return said
 
 
-class Discarding:
+class Discarding(Closing):
     """A trace writer that keeps nothing: a run is watched by its rows."""
 
     def write(self, batch: pa.RecordBatch) -> None:
@@ -66,13 +68,6 @@ class Discarding:
 
     def close(self) -> None:
         """Have nothing to finish."""
-
-    def __enter__(self) -> Discarding:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None: ...
 
 
 class Watch:
@@ -90,12 +85,16 @@ class Watch:
 
     def __init__(self, graph: Graph, clock: Callable[[], float] = monotonic) -> None:
         self._clock = clock
-        self._loops = _loops(graph)
+        self._graph = graph
         self._loop: Loop | None = None
         self._began = self._last = clock()
         self._events: Counter[str] = Counter()
         self._errors: Counter[str] = Counter()
         self._before: Counter[str] = Counter()
+
+    @cached_property
+    def _loops(self) -> list[tuple[str, ...]]:
+        return _loops(self._graph)
 
     def attach(self, loop: Loop) -> None:
         """Look at a loop from now on."""
@@ -139,17 +138,21 @@ class Watch:
         )
 
     def _rows(self, recorder: Recorder) -> tuple[Counter[str], Counter[str]]:
-        codes = self._loop.network.codes if self._loop else None
-        if codes is None:
+        """Count the events and the errors of rows, by node."""
+        if self._loop is None:
             return Counter(), Counter()
+        codes = self._loop.network.codes
+        # The loop may add to its lists meanwhile.
+        n = min(len(recorder.hops), len(recorder.sent))
+        hops, sent = (np.array(column[:n], np.int64) for column in (recorder.hops, recorder.sent))
+        handled = (sent != DROPPED) & (sent != PENDING)
         names = list(codes.nodes)
-        hops, sent = list(recorder.hops), list(recorder.sent)
-        handled = Counter(hop for hop, s in zip(hops, sent, strict=False) if s not in (DROPPED, PENDING))
-        failed = Counter(hop for hop, s in zip(hops, sent, strict=False) if s < 0 and s not in (DROPPED, PENDING))
-        return tuple(  # type: ignore[return-value]
-            sum((Counter({names[codes.name[hop]]: n}) for hop, n in found.items()), Counter[str]())
-            for found in (handled, failed)
-        )
+        found: tuple[Counter[str], Counter[str]] = Counter(), Counter()
+        for counter, rows in zip(found, (handled, handled & (sent < 0)), strict=True):
+            numbers = np.bincount(hops[rows])
+            for hop in np.flatnonzero(numbers).tolist():
+                counter[names[codes.name[hop]]] += int(numbers[hop])
+        return found
 
 
 def _snapshot(loop: Loop) -> Counter[str]:

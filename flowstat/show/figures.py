@@ -16,6 +16,7 @@ from matplotlib.textpath import TextPath
 
 from flowstat.errors import OutputError
 from flowstat.show.looks import GREY, INK, shortened
+from flowstat.show.saving import save_picture
 
 __all__ = ["SIZE", "SMALL", "Plot", "axes_of", "drawable", "fonts", "plain_axes", "wide"]
 
@@ -59,15 +60,7 @@ class Plot(Figure):
         OutputError
             For another ending, or a place that can't be written.
         """
-        path = Path(path)
-        suffix = path.suffix.lower()
-        if suffix not in UNDATED:
-            raise OutputError(f"can't draw to {path}: its name must end in .svg, .png or .pdf")
-        data = self._bytes(suffix)
-        try:
-            path.write_bytes(data)
-        except OSError as error:
-            raise OutputError(f"can't draw to {path}: {error.strerror or error}") from None
+        save_picture(path, (".svg", ".png", ".pdf"), self._bytes)
 
 
 def axes_of(

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from flowstat.errors import OutputError
+from flowstat.show.saving import save_picture
 
 __all__ = ["Drawing", "drawing", "laid_out"]
 
@@ -61,19 +62,13 @@ class Drawing:
         OutputError
             For another ending, or a place that can't be written.
         """
-        path = Path(path)
-        suffix = path.suffix.lower()
-        if suffix not in (".svg", ".png", ".dot"):
-            raise OutputError(f"can't draw to {path}: its name must end in .svg, .png or .dot")
+        save_picture(path, (".svg", ".png", ".dot"), self._bytes)
+
+    def _bytes(self, suffix: str) -> bytes:
         if suffix == ".png":
             # Its own font has no other letters; a page has.
-            data = laid_out(_rare.sub(_escaped, self.dot), "png", "-Gdpi=160")
-        else:
-            data = (self.svg if suffix == ".svg" else self.dot).encode()
-        try:
-            path.write_bytes(data)
-        except OSError as error:
-            raise OutputError(f"can't draw to {path}: {error.strerror or error}") from None
+            return laid_out(_rare.sub(_escaped, self.dot), "png", "-Gdpi=160")
+        return (self.svg if suffix == ".svg" else self.dot).encode()
 
 
 def _escaped(found: re.Match[str]) -> str:

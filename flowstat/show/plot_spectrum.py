@@ -11,7 +11,7 @@ from matplotlib.patches import Circle
 
 from flowstat.analyze.perron import part_of
 from flowstat.analyze.solve import Solver
-from flowstat.analyze.spectrum import ClassSpectrum, Eigenvalue, Spectrum, _named
+from flowstat.analyze.spectrum import ClassSpectrum, Eigenvalue, Spectrum, class_name
 from flowstat.analyze.spectrum import spectrum as find_spectrum
 from flowstat.errors import OutputError
 from flowstat.estimate.chain import Chain
@@ -85,13 +85,13 @@ def plot_spectrum(chain: Chain, top: int = 20, *, ax: Axes | None = None) -> Fig
         ha = "left" if x > 0 else "right" if x < 0 else "center"
         va = "center" if x else "bottom" if y > 0 else "top"
         axes.text(x, y, text, size=SMALL, color=GREY, ha=ha, va=va, **fonts())
-    colours = {_named(part.nodes): hue(k) for k, part in enumerate(found.classes)}
+    colours = {class_name(part.nodes): hue(k) for k, part in enumerate(found.classes)}
     told = _told(found, chain)
     dashed = _gap(axes, found)
     _points(axes, found, colours)
     _numbers(axes, [value for value, _ in told], colours)
     lines = [(f"{k}", colours[value.of], _said(value, cycle)) for k, (value, cycle) in enumerate(told, 1)]
-    lines += [("●", colours[_named(part.nodes)], _class(part)) for part in found.classes[:TOLD]]
+    lines += [("●", colours[class_name(part.nodes)], _class(part)) for part in found.classes[:TOLD]]
     if len(found.classes) > TOLD:
         lines.append(("", GREY, f"and {len(found.classes) - TOLD:,} other classes"))
     if any(cycle for _, cycle in told):
@@ -126,7 +126,7 @@ def _told(found: Spectrum, chain: Chain) -> list[tuple[Eigenvalue, Turning | Non
     if not chosen:
         return []
     solver = Solver(chain.P, chain.stop)
-    nodes = {_named(part.nodes): part.nodes for part in found.classes}
+    nodes = {class_name(part.nodes): part.nodes for part in found.classes}
     known: dict[int, Turning | None] = {}
     for name in dict.fromkeys(e.of for e in chosen):
         own = [k for k, e in enumerate(chosen) if e.of == name]
