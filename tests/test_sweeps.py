@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import sparse
-from scipy.sparse import csgraph
+from scipy.sparse import csgraph, linalg
 
 from flowstat.analyze import banded, connected, doubles, large, solve, sweep_code, sweeps
 from flowstat.analyze.solve import Solver
@@ -67,6 +67,14 @@ def test_whatever_is_asked_first_is_certified(mixing: Chain, column: int) -> Non
     assert (np.abs(first.values - again.values[:, column]) <= first.bound + again.bound[:, column]).all()
 
 
+def test_columns_are_solved_a_few_at_a_time(monkeypatch: pytest.MonkeyPatch, mixing: Chain) -> None:
+    whole = Solver(mixing.P, mixing.stop).backward(gains(N))
+    monkeypatch.setattr(large, "TOGETHER", 2)
+    parts = Solver(mixing.P, mixing.stop).backward(gains(N))
+    assert (np.abs(parts.values - whole.values) <= parts.bound + whole.bound).all()
+    assert relative(parts) <= 1e-12
+
+
 def test_the_number_of_cores_changes_no_answer(monkeypatch: pytest.MonkeyPatch, mixing: Chain) -> None:
     found = []
     for cores in (1, 2, 5):
@@ -101,27 +109,27 @@ def test_a_class_that_is_seldom_left_is_swept(monkeypatch: pytest.MonkeyPatch, m
 
 
 def test_classes_within_a_chain_hand_on_to_each_other(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two large classes in a row, some states before and after them, in any order; as without compiled code."""
-    P, stop = giant(N)
+    """Two large classes in a row, some states before them, in any order; as scipy's sparse LU."""
+    monkeypatch.setattr(sweeps, "LARGE", 1000)
+    monkeypatch.setattr(large, "Way", no_python)
+    n = 2000
+    P, stop = giant(n)
     ways = np.flatnonzero(stop > 0)
-    across = sparse.csr_array((stop[ways] / 2, (ways, ways)), shape=(N, N))
-    whole = sparse.block_array([[P, across], [None, P]], format="csr")
-    whole = sparse.csr_array(sparse.block_diag([sparse.csr_array([[0.5, 0.25], [0.0, 0.0]]), whole], format="csr"))
+    across = sparse.csr_array((stop[ways] / 2, (ways, ways)), shape=(n, n))
+    first = sparse.csr_array([[0.5, 0.25], [0.0, 0.0]])
+    whole = sparse.block_array([[first, None, None], [None, P, across], [None, None, P]], format="csr")
     whole = sparse.csr_array(whole + sparse.csr_array(([1.0], ([1], [2])), shape=whole.shape))
     ends = np.concatenate([[0.25, 0.0], stop - across.sum(axis=1), stop])
     order = np.random.default_rng(1).permutation(len(ends))
-    chain = sparse.csr_array(whole[order][:, order])
-    gain, start = gains(len(ends)), np.zeros(len(ends))
-    start[np.flatnonzero(order == 0)] = 1.0
-    answers = []
-    for plain in (False, True):
-        with monkeypatch.context() as patch:
-            patch.setattr(large, *(("sweeping", lambda: None) if plain else ("Way", no_python)))
-            solver = Solver(chain, ends[order])
-            answers.append((solver.backward(gain), solver.visits(start)[0]))
-    for a, b in zip(*answers, strict=True):
-        assert (np.abs(a.values - b.values) <= a.bound + b.bound).all()
-        assert relative(a) <= 2e-12
+    chain, gain, start = sparse.csr_array(whole[order][:, order]), gains(len(ends)), (order == 0).astype(float)
+    solver = Solver(chain, ends[order])
+    lu = linalg.splu(sparse.csc_array(sparse.eye_array(len(ends)) - chain))
+    for found, other in (
+        (solver.backward(gain), lu.solve(gain)),
+        (solver.visits(start)[0], lu.solve(start, trans="T")),
+    ):
+        assert (np.abs(found.values - other) <= found.bound + 1e-10 * np.abs(other).max(axis=0)).all()
+        assert relative(found) <= 1e-11
 
 
 @pytest.mark.parametrize("seed", range(3))

@@ -29,6 +29,9 @@ __all__ = ["LargeClass", "residual"]
 Vector = npt.NDArray[np.float64]
 Index = npt.NDArray[np.int64]
 
+TOGETHER = 8
+"""How many columns are swept together: each takes some 50 bytes a state."""
+
 
 def residual(off: sparse.csr_array, moving: Vector, x: Vector, right: Vector, unit: float) -> Vector:
     """Return how far an answer is from solving `moving x = right + off x`, at most; rounding is `unit` of the sizes."""
@@ -103,7 +106,7 @@ class LargeClass:
         size = np.abs(right)
         # Most often what is wrong is in proportion to the right side, and so what comes of it to what comes of that.
         with np.errstate(invalid="ignore", divide="ignore"):
-            share = float(np.nanmax(wrong / size, initial=0.0))
+            share = float(np.where(wrong > 0, wrong / size, 0.0).max(initial=0.0))
         columns = [right]
         if (right < 0).any():
             columns.append(size)
@@ -126,10 +129,15 @@ class LargeClass:
             unit = self.inward if transposed else self.unit
             self._swept[transposed] = Sweeps(self._system.transposed() if transposed else self._system, unit)
         ready = self._swept[transposed]
-        found = ready.solve(right, wrong) if ready is not None else None
-        if found is None:
-            self._swept[transposed] = None
-        return found
+        x, bound = np.empty_like(right), np.empty_like(right)
+        for first in range(0, right.shape[1], TOGETHER):
+            some = slice(first, first + TOGETHER)
+            found = ready.solve(right[:, some], wrong[:, some]) if ready is not None else None
+            if found is None:
+                self._swept[transposed] = None
+                return None
+            x[:, some], bound[:, some] = found
+        return x, bound
 
 
 def _within(x: Vector, bound: Vector, tolerance: float) -> bool:

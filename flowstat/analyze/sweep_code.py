@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 from functools import cache
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -23,10 +25,12 @@ def sweeping() -> Any:
         return None
     import numba
 
+    if not any((Path(__file__).parent / "__pycache__").glob("sweep_code._*.nbi")):
+        logging.getLogger("flowstat").warning("compiling the solver for large classes: once, for some ten seconds")
     globals().update(_plus=plus, _times=times, _row=numba.njit(_new, inline="always"))
     globals().update(_sweep=compiled(_swept))
     made = SimpleNamespace(sweep=_sweep)
-    for function in (_follow, _cut, _turned, _scaled, _balance, _improve, _rest, _proven, _worst, _handed):
+    for function in (_follow, _cut, _turned, _scaled, _balance, _improve, _rest, _proven, _worst, _share, _handed):
         setattr(made, function.__name__.removeprefix("_"), compiled(function))
     return made
 
@@ -253,15 +257,36 @@ def _proven(b, x, rest, off):  # type: ignore[no-untyped-def]
 
 
 def _worst(off, wrong, least, order):  # type: ignore[no-untyped-def]
-    """Return the largest of what is off, and wrong, if that is given, by what is there to prove it."""
+    """Return the largest of what is off in the order of the rows, or wrong in that of the class, by what proves it."""
     most = 0.0
     for i in range(len(off)):
-        most = max(most, (off[i] + wrong[order[i]] if len(wrong) else off[i]) / least[i])
+        most = max(most, off[i] / least[i])
+    for i in range(len(order) if len(wrong) else 0):
+        most = max(most, wrong[order[i]] / least[i])
     return most
 
 
-def _handed(found, values, ratio, order, x, bound):  # type: ignore[no-untyped-def]
-    """Put an answer and its bound in the order of the class."""
+def _share(right, wrong):  # type: ignore[no-untyped-def]
+    """Return what share of a right side is wrong at most; infinity if none bounds it."""
+    most = 0.0
+    for i in range(len(right)):
+        if wrong[i] > 0.0:
+            most = max(most, wrong[i] / right[i] if right[i] > 0.0 else np.inf)
+        if right[i] < 0.0:
+            most = np.inf
+    return most
+
+
+def _handed(found, values, ratios, share, order, x, bound):  # type: ignore[no-untyped-def]
+    """Put an answer and its bound in the order of the class.
+
+    What is wrong in the right side comes out as what proves it does, or in its share of the answer.
+    """
+    own, inherited = ratios
     for i in range(len(order)):
+        off = values[i] * own + abs(found[i, 1])
         x[order[i]] = found[i, 0]
-        bound[order[i]] = values[i] * ratio + abs(found[i, 1])
+        more = values[i] * inherited
+        if share < np.inf:
+            more = min(more, 1.01 * share * (abs(found[i, 0]) + off))
+        bound[order[i]] = off + more

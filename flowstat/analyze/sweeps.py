@@ -181,10 +181,13 @@ class Sweeps:
         if solved is None or self.proof is None:
             return None
         x, bound = np.empty_like(right), np.empty_like(right)
+        order, none = self.of.order, self.ones[:0]
         for c in range(q):
             found, off = solved[c]
-            ratio = sweeping().worst(off, wrong[:, c], self.proof.least, self.of.order)
-            sweeping().handed(found, self.proof.values, 1.01 * ratio, self.of.order, x[:, c], bound[:, c])
+            parts = (sweeping().worst(*each, self.proof.least, order) for each in ((off, none), (none, wrong[:, c])))
+            ratios = tuple(1.01 * ratio for ratio in parts)
+            share = sweeping().share(right[:, c], wrong[:, c])
+            sweeping().handed(found, self.proof.values, ratios, share, order, x[:, c], bound[:, c])
         return x, bound
 
     def _refine(self, columns: list[Vector], steady: int, rough: bool) -> list[tuple[Vector, Vector]] | None:
