@@ -285,7 +285,8 @@ class Solver:
             rounded = np.abs(low)
             for c in range(last - 1, first - 1, -1) if not fast else ():
                 self._collect(c, gains, doubt, closed, x, bound, rounded)
-        return x, bound + np.abs(low)
+        bound += np.abs(low, out=low)
+        return x, bound
 
     def _collect(
         self, c: int, gain: Vector, doubt: Vector, closed: float, x: Vector, bound: Vector, rounded: Vector
@@ -294,11 +295,15 @@ class Solver:
         if self.classes[c].closed:
             x[states] = closed
             return
-        across = self.across[states]
-        right = gain[states] + across @ x
-        wrong = (
-            doubt[states] + across @ bound + across @ rounded + self.unit * (np.abs(gain[states]) + across @ np.abs(x))
-        )
+        if len(states) == self.n:
+            x[:], bound[:] = self._solve(c, gain, doubt, transposed=False)
+            return
+        right, wrong, across = gain[states], doubt[states], self.across[states]
+        # Where nothing is added, nothing is rounded.
+        added = (across @ np.ones(self.n) > 0)[:, None]
+        size = np.where(added, np.abs(right), 0.0) + across @ np.abs(x)
+        wrong = wrong + across @ bound + across @ rounded + self.unit * size
+        right = right + across @ x
         x[states], bound[states] = self._solve(c, right, wrong, transposed=False)
 
     def _stretches(self, most: int = SMALL) -> list[tuple[int, int, bool]]:
@@ -358,8 +363,8 @@ class Solver:
         states = self.classes[c].states
         large = self._classes_apart.get(c)
         if large is None:
-            block = sparse.csr_array(self.P[states][:, states])
-            large = self._classes_apart[c] = LargeClass(block, self.exits[states], self.unit, self.inward)
+            large = LargeClass(self.P, self.leaving, states, self.exits[states], self.unit, self.inward)
+            self._classes_apart[c] = large
         solved = large.solve(right, wrong, transposed, self.tolerance)
         if solved is None:
             raise AnalysisError(
