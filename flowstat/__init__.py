@@ -75,13 +75,21 @@ if TYPE_CHECKING:
     from flowstat.read.files import format_graph, parse_graph, read_graph
     from flowstat.read.graph import Arrow, Component, Graph, Route
     from flowstat.read.traces import Traces, read_traces
+    from flowstat.run.amqp import work
+    from flowstat.run.amqp_inject import inject
     from flowstat.run.app import App
     from flowstat.run.behaviour import Emit, Retry, on
     from flowstat.run.digest import digest
     from flowstat.run.latencies import LatencyLaw, VirtualTime
     from flowstat.run.load import load_behaviours
     from flowstat.run.loop import Limits
+    from flowstat.run.pool import Together
+    from flowstat.run.program import Supervision
     from flowstat.show.draw import draw
+    from flowstat.show.plot_coverage import plot_coverage
+    from flowstat.show.plot_flows import plot_flows
+    from flowstat.show.plot_generations import plot_generations
+    from flowstat.show.plot_spectrum import plot_spectrum
     from flowstat.show.report import report
 
 __version__ = "0.1.0"
@@ -174,13 +182,21 @@ _HOMES = {
     "analyze.variants": ("variants",),
     "estimate.observed": ("observed_variants",),
     "show.draw": ("draw",),
+    "show.plot_coverage": ("plot_coverage",),
+    "show.plot_flows": ("plot_flows",),
+    "show.plot_generations": ("plot_generations",),
+    "show.plot_spectrum": ("plot_spectrum",),
     "show.report": ("report",),
+    "run.amqp": ("work",),
+    "run.amqp_inject": ("inject",),
     "run.app": ("App",),
     "run.behaviour": ("Emit", "Retry", "on"),
     "run.digest": ("digest",),
     "run.latencies": ("LatencyLaw", "VirtualTime"),
     "run.load": ("load_behaviours",),
     "run.loop": ("Limits",),
+    "run.pool": ("Together",),
+    "run.program": ("Supervision",),
 }
 _HOME = {name: module for module, names in _HOMES.items() for name in names}
 
@@ -203,6 +219,8 @@ __all__ = [
     "Retry",
     "Route",
     "RunError",
+    "Supervision",
+    "Together",
     "TraceError",
     "Traces",
     "VirtualTime",
@@ -232,6 +250,7 @@ __all__ = [
     "format_graph",
     "generations",
     "hitting",
+    "inject",
     "iter_cycles",
     "kemeny",
     "load_behaviours",
@@ -244,6 +263,10 @@ __all__ = [
     "open_writer",
     "pairs",
     "parse_graph",
+    "plot_coverage",
+    "plot_flows",
+    "plot_generations",
+    "plot_spectrum",
     "power",
     "quantiles",
     "reach",
@@ -271,6 +294,7 @@ __all__ = [
     "visits",
     "what_if",
     "within",
+    "work",
     "write_chain",
     "write_counts",
 ]

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NoReturn, TypeVar
 
@@ -20,16 +20,23 @@ from flowstat.errors import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_OK, EXIT_USAGE, 
 if TYPE_CHECKING:
     from flowstat.estimate.chain import Chain
     from flowstat.estimate.counting import Progress
+    from flowstat.read.canonical import TraceWriter
+    from flowstat.read.graph import Graph
     from flowstat.read.notices import Problem
     from flowstat.read.traces import Traces
     from flowstat.results import Result
     from flowstat.run.app import App
     from flowstat.run.latencies import VirtualTime
+    from flowstat.run.loop import Injection
     from flowstat.run.tally import RunResult
+    from flowstat.run.watch import Watch
 
 __all__ = ["main"]
 
 Command = TypeVar("Command", bound=Callable[..., object])
+
+SAY_EVERY = 5.0
+"""Seconds between two lines about a run that goes on, where no terminal shows a table."""
 
 FORMATS = ("table", "json", "csv", "markdown")
 
@@ -176,6 +183,13 @@ def _shows(*tables: str) -> Callable[[Command], Command]:
     help="What cycles are listed by: flux is how often a run goes round one.",
 )
 @click.option("--through", metavar="NODE", help="Only cycles through this node.")
+@click.option(
+    "--latency",
+    "stated",
+    metavar="ARROW=SECONDS",
+    multiple=True,
+    help="With --by time, where traces have no times: as 'a -> b=0.5'; may be repeated.",
+)
 @_shows("loops", "cycles")
 def cycles(
     graph: str,
@@ -186,26 +200,30 @@ def cycles(
     max_length: int | None,
     by: Literal["probability", "flux", "events", "time"],
     through: str | None,
+    stated: tuple[str, ...],
     format: str,
     show: str,
 ) -> None:
     """List the loops, how runs take and leave them, and the foremost cycles."""
+    from flowstat.analyze.arrow_times import read_latencies
     from flowstat.analyze.cycles import cycles as find_cycles
     from flowstat.analyze.loops import loops
     from flowstat.explain.sentences import loop_sentence
 
-    chain = _chain(graph, traces, prior, start)
+    if stated and by != "time":
+        raise click.UsageError("--latency is about cycles by time: add --by time")
+    chain = _chain(graph, traces, prior, start, latencies=by == "time")
+    latencies = read_latencies(chain, stated) if by == "time" else None
     results: dict[str, Result] = {}
+    sentences: list[str] = []
     if show in ("all", "loops"):
         found = loops(chain)
         results["loops"] = found
-        if format == "table":
-            for loop in found.loops:
-                click.echo(f"{'  ' * loop.depth}{loop_sentence(loop, found.fans_out)}")
-            if found.loops:
-                click.echo()
+        sentences = [f"{'  ' * loop.depth}{loop_sentence(loop, found.fans_out)}" for loop in found.loops]
     if show in ("all", "cycles"):
-        results["cycles"] = find_cycles(chain, top, max_length=max_length, by=by, through=through)
+        results["cycles"] = find_cycles(chain, top, max_length=max_length, by=by, through=through, latencies=latencies)
+    if sentences and format == "table":
+        click.echo("\n".join(sentences) + "\n")
     _print(results, format)
 
 
@@ -369,15 +387,50 @@ def matrix(graph: str, traces: tuple[str, ...], prior: float, start: str | None,
     _print({"shares": shares(_chain(graph, traces, prior, start), level)}, format)
 
 
-@flowstat.command(epilog="Example: flowstat draw orders.graph -t orders.parquet -o orders.svg")
+@flowstat.command(epilog="Example: flowstat draw orders.graph -t orders.parquet --of flows -o orders.svg")
 @_asks
-@click.option("-o", "--output", default="-", metavar="FILE", help="A .svg, .png or .dot file; - prints SVG.")
-def draw(graph: str, traces: tuple[str, ...], prior: float, start: str | None, output: str) -> None:
-    """Draw the graph, its shares and its loops."""
-    from flowstat.show.draw import draw as make_drawing
+@click.option(
+    "--of",
+    "what",
+    type=click.Choice(["graph", "flows", "coverage", "spectrum", "generations"]),
+    default="graph",
+    show_default=True,
+    help="What to draw.",
+)
+@click.option("--nodes", type=click.IntRange(min=1), help="How many nodes of a graph have names; the rest is grey.")
+@click.option("--top", type=click.IntRange(min=1), help="How many flows or eigenvalues.")
+@click.option("--horizon", type=click.IntRange(min=0), help="The last generation.  [default: 20]")
+@click.option("-o", "--output", default="-", metavar="FILE", help="A .svg, .png, .pdf or .dot file; - prints SVG.")
+def draw(
+    graph: str,
+    traces: tuple[str, ...],
+    prior: float,
+    start: str | None,
+    what: str,
+    nodes: int | None,
+    top: int | None,
+    horizon: int | None,
+    output: str,
+) -> None:
+    """Draw the graph with its shares, traffic and nested loops; or flows, coverage, eigenvalues, generations.
 
+    The graph is written as .svg, .png or .dot, all else as .svg, .png or .pdf.
+    """
+    from importlib import import_module
+
+    for option, given, of in (
+        ("--nodes", nodes, ("graph",)),
+        ("--top", top, ("flows", "coverage", "spectrum")),
+        ("--horizon", horizon, ("generations",)),
+    ):
+        if given is not None and what not in of:
+            raise click.UsageError(f"{option} is for --of {' or '.join(of)}")
     _keep(output, graph, *traces)
-    drawing = make_drawing(_chain(graph, traces, prior, start))
+    chain = _chain(graph, traces, prior, start, lineages=what != "generations")
+    options = {"nodes": nodes, "top": top, "horizon": horizon}
+    name = "draw" if what == "graph" else f"plot_{what}"
+    make = getattr(import_module(f"flowstat.show.{name}"), name)
+    drawing = make(chain, **{option: given for option, given in options.items() if given is not None})
     if output == "-":
         click.echo(drawing.svg)
     else:
@@ -1047,6 +1100,11 @@ def _progress() -> Iterator[Progress]:
         yield show
 
 
+_behaves = click.option(
+    "--behaviours", metavar="FILE", help="Python file with the behaviours; by default the one beside the graph."
+)
+
+
 def _records(command: Command) -> Command:
     """Add what a recorded run takes."""
     for option in (
@@ -1081,6 +1139,11 @@ def _records(command: Command) -> Command:
         click.option(
             "-o", "--output", metavar="TRACE", help="Trace to write (.parquet, .jsonl); named as the graph by default."
         ),
+        click.option(
+            "--otlp",
+            metavar="URL",
+            help="Send events as spans to a collector too, such as http://localhost:4318 (OTLP over HTTP).",
+        ),
         click.option("--seed", type=int, default=0, show_default=True, help="Of all chance."),
         click.option("--start", "starts", metavar="NODE", multiple=True, help="Where to inject; may be repeated."),
         click.option("--runs", type=click.IntRange(min=0), default=1000, show_default=True, help="Messages to inject."),
@@ -1092,9 +1155,7 @@ def _records(command: Command) -> Command:
 
 @flowstat.command(epilog="Example: flowstat run orders.graph --runs 10000 --seed 7 -o orders.parquet")
 @_records
-@click.option(
-    "--behaviours", metavar="FILE", help="Python file with the behaviours; by default the one beside the graph."
-)
+@_behaves
 @click.option(
     "--input", "source", metavar="FILE", help='Messages to inject, JSON Lines {"node", "key", "body"}; - reads stdin.'
 )
@@ -1116,8 +1177,31 @@ def _records(command: Command) -> Command:
 @click.option(
     "--batch", type=click.IntRange(min=1), metavar="N", help="With --broker, messages in a body.  [default: 256]"
 )
-def run(graph: str, behaviours: str | None, source: str | None, **recording: Any) -> None:
-    """Run the graph with its behaviours, and record the trace.
+@click.option(
+    "--marks",
+    type=click.IntRange(min=0),
+    default=0,
+    show_default=True,
+    help="With a journal: mark the states in it after so many messages, for mirrors to compare.",
+)
+@click.option("--components/--no-components", default=True, show_default=True, help="Start the programs of the graph?")
+@click.option(
+    "--contemporaneously",
+    "at_once",
+    metavar="RUNS",
+    type=click.IntRange(min=1),
+    help="Handle many messages at a time, of so many runs at once; nodes with a state still one by one.",
+)
+def run(
+    graph: str,
+    behaviours: str | None,
+    source: str | None,
+    marks: int,
+    components: bool,
+    at_once: int | None,
+    **recording: Any,
+) -> None:
+    """Run the graph with its behaviours and components, and record the trace.
 
     Behaviours are functions (state, message, ctx) in the Python file beside the graph (orders.graph:
     orders.py), named as their nodes; a node without one forwards what it gets. A run that is stopped at
@@ -1126,40 +1210,24 @@ def run(graph: str, behaviours: str | None, source: str | None, **recording: Any
     With --broker, any number of such processes share the work until they are interrupted, and -o is a
     directory, to which each adds its trace. One that is given --runs, --start or --input injects too.
     """
-    from flowstat.run.app import spread
+    from flowstat.run.pool import Together
 
     runs, starts, seed = (recording.pop(name) for name in ("runs", "starts", "seed"))
     if graph == source == "-":
         raise click.UsageError("standard input (-) can be read once only")
+    if marks and recording["record"] == "trace":
+        raise click.UsageError("--marks are of a journal: say --record inputs, or both")
     app = _app(graph, behaviours, seed)
-    if source and starts:
-        raise click.UsageError("--input names the nodes itself: leave out --start")
     shared = {name: recording.pop(name) for name in ("broker", "nodes", "worker", "idle", "batch")}
     if shared["broker"]:
         _work(app, graph, source, runs, starts, recording["output"], **shared)
         return
     if any(value is not None for value in shared.values()):
         raise click.UsageError("--nodes, --worker, --idle and --batch are of a broker: say --broker amqp://...")
-    with _recording(graph, **recording) as options, _injections(source) as found:
-        result = app.run(spread(app.graph, runs, starts or None) if found is None else found, **options)
+    with _recording(graph, app.graph, **recording) as options, _messages(app, source, runs, starts) as messages:
+        together = Together(at_once) if at_once else False
+        result = app.run(messages, marks=marks, components=components, contemporaneously=together, **options)
     _finish(result)
-
-
-@contextmanager
-def _injections(source: str | None) -> Iterator[Iterable[tuple[str, str, object]] | None]:
-    """Open a file of messages to inject, if one is named."""
-    from flowstat.errors import RunError
-    from flowstat.run.inject import read_injections
-
-    if not source:
-        yield None
-        return
-    try:
-        file = sys.stdin.buffer if source == "-" else open(source, "rb")  # noqa: SIM115
-    except OSError as error:
-        raise RunError(f"can't read the messages {source}: {error.strerror}") from None
-    with file:
-        yield read_injections(file, source)
 
 
 def _work(
@@ -1179,21 +1247,19 @@ def _work(
 
     from flowstat.run.amqp import work
     from flowstat.run.amqp_inject import inject
-    from flowstat.run.app import spread
 
     context = click.get_current_context()
     given = {name for name in context.params if context.get_parameter_source(name) is ParameterSource.COMMANDLINE}
-    words = {"delays": "latency", "recorded": "latencies", "max_events": "max-events", "max_queue": "max-queue"}
-    for name in ("record", "clock", "max_events", "max_queue", "overwrite", "delays", "recorded", "every"):
-        if name in given:
-            raise click.UsageError(f"--{words.get(name, name)} is not for a run through a broker: leave it out")
+    own = {"graph", "behaviours", "seed", "source", "starts", "runs", "output"}
+    own |= {"broker", "nodes", "worker", "idle", "batch"}
+    for option in (option for option in context.command.params if option.name in given - own):
+        raise click.UsageError(f"{option.opts[0]} is not for a run through a broker: leave it out")
     name = "run" if graph == "-" else Path(graph).stem
     chosen = None if nodes is None else [node.strip() for node in nodes.split(",") if node.strip()]
     shared: dict[str, Any] = {"graph": name, "batch": batch or 256}
     if given & {"source", "starts", "runs"}:
-        with _injections(source) as found:
-            some = spread(app.graph, runs, starts or None) if found is None else found
-            for sentence in inject(app, broker, some, **shared).sentences():
+        with _messages(app, source, runs, starts) as messages:
+            for sentence in inject(app, broker, messages, **shared).sentences():
                 click.echo(sentence, err=True)
     elif chosen == []:
         raise click.UsageError("--nodes '' only injects: add --runs, --start or --input")
@@ -1211,9 +1277,7 @@ def _work(
 @flowstat.command(epilog="Example: flowstat replay orders.graph orders.journal -o orders.parquet")
 @click.argument("graph")
 @click.argument("journal")
-@click.option(
-    "--behaviours", metavar="FILE", help="Python file with the behaviours; by default the one beside the graph."
-)
+@_behaves
 @click.option("-o", "--output", metavar="TRACE", help="Write the trace too: its bytes are those of the run's own.")
 @click.option("--against", metavar="TRACE", help="A trace that the run recorded, to be compared row by row.")
 @click.option("--overwrite", is_flag=True, help="Replace the trace that is there.")
@@ -1233,17 +1297,9 @@ def replay(
     A difference ends with exit code 1: some behaviour hangs on what is not in the journal (real time, chance of its
     own, a file), or is not the one that ran.
     """
-    from contextlib import nullcontext
-
-    from flowstat.read.canonical import open_writer
-
     app = _app(graph, behaviours, 0)
-    if output:
-        _keep(output, *([against] if against else []), journal)
-    with open_writer(output, overwrite=overwrite) if output else nullcontext() as writer:
+    with _trace_too(output, overwrite, journal, *([against] if against else [])) as writer:
         result = app.replay(journal, writer, against=against)
-    if output:
-        click.echo(f"wrote {output}", err=True)
     if format == "table":
         for sentence in result.sentences():
             click.echo(sentence)
@@ -1251,6 +1307,72 @@ def replay(
         _print({"replay": result}, format)
     if result.differences:
         sys.exit(EXIT_FAILED)
+
+
+@flowstat.command(epilog="Example: flowstat mirror orders.graph orders.journal --runs 10000")
+@click.argument("graph")
+@click.argument("journal")
+@_behaves
+@click.option("--runs", type=click.IntRange(min=0), default=1000, show_default=True, help="As for the run.")
+@click.option("--start", "starts", metavar="NODE", multiple=True, help="As for the run.")
+@click.option("--input", "source", metavar="FILE", help="As for the run.")
+@click.option("-o", "--output", metavar="TRACE", help="Write the trace of all of it.")
+@click.option("--overwrite", is_flag=True, help="Replace the trace that is there.")
+@_shows()
+def mirror(
+    graph: str,
+    journal: str,
+    behaviours: str | None,
+    runs: int,
+    starts: tuple[str, ...],
+    source: str | None,
+    output: str | None,
+    overwrite: bool,
+    format: str,
+) -> None:
+    """Follow the journal of a run in another process, and take over when it is killed.
+
+    The mirror handles the same events, so its states are those of the run. When the run is killed it goes on with what
+    was not accepted yet: give it the messages of the run (--runs and --start, or --input).
+    """
+    app = _app(graph, behaviours, 0)
+    with _trace_too(output, overwrite, journal) as writer, _messages(app, source, runs, starts) as messages:
+        result = app.mirror(journal, messages, writer)
+    _print({"mirror": result}, format)
+    _finish(result.run)
+
+
+@contextmanager
+def _trace_too(output: str | None, overwrite: bool, *inputs: str) -> Iterator[TraceWriter | None]:
+    """Open a trace to write, if one is asked for; what is read is not written over."""
+    from flowstat.read.canonical import open_writer
+
+    if output is None:
+        yield None
+        return
+    _keep(output, *inputs)
+    with open_writer(output, overwrite=overwrite) as writer:
+        yield writer
+    click.echo(f"wrote {output}", err=True)
+
+
+@contextmanager
+def _messages(app: App, source: str | None, runs: int, starts: tuple[str, ...]) -> Iterator[Iterable[Injection]]:
+    """Open the messages to inject: those of a file, or empty ones."""
+    from flowstat.errors import RunError
+    from flowstat.run.inject import read_injections, spread
+
+    if source is None:
+        yield spread(app.graph, runs, starts or None)
+        return
+    if starts:
+        raise click.UsageError("--input names the nodes itself: leave out --start")
+    try:
+        file = sys.stdin.buffer if source == "-" else open(source, "rb")  # noqa: SIM115
+    except OSError as error:
+        raise RunError(f"can't read the messages {source}: {error.strerror}") from None
+    with file:
+        yield read_injections(file, source)
 
 
 def _app(graph: str, behaviours: str | None, seed: int) -> App:
@@ -1279,7 +1401,7 @@ def simulate(graph: str, runs: int, starts: tuple[str, ...], seed: int, **record
     from flowstat.run.simulate import simulate as walk
 
     program = read_graph(graph)
-    with _recording(graph, **recording) as options:
+    with _recording(graph, program, **recording) as options:
         result = walk(program, runs, seed, starts=starts or None, **options)
     _finish(result)
 
@@ -1287,16 +1409,18 @@ def simulate(graph: str, runs: int, starts: tuple[str, ...], seed: int, **record
 @contextmanager
 def _recording(
     graph: str,
+    graph_of: Graph,
     output: str | None,
     max_events: int,
     max_queue: int,
     clock: str,
     overwrite: bool,
+    otlp: str | None,
     record: str = "trace",
     **virtual: Any,
 ) -> Iterator[dict[str, Any]]:
     """Open the trace, the journal and the progress line of a run."""
-    from contextlib import nullcontext
+    from dataclasses import replace
     from time import time_ns
 
     from flowstat.read.canonical import open_writer
@@ -1310,26 +1434,69 @@ def _recording(
     if clock != "virtual" and any(virtual.values()):
         raise click.UsageError("--latency, --latencies and --every are of virtual time: say --clock virtual")
     time = time_ns if clock == "wall" else _virtual_time(**virtual) if clock == "virtual" else None
-    options: dict[str, Any] = {"limits": Limits(max_events=max_events, max_queue=max_queue), "clock": time}
-    live = sys.stderr.isatty()
+    limits: Limits = Limits(max_events=max_events, max_queue=max_queue)
+    if otlp:
+        from flowstat.run.telemetry import SPANS, SpansToo, otlp_exporter
 
-    def progress(events: int, runs: int, waiting: int) -> None:
-        if live:
-            click.echo(f"\r{events:,} events, {runs:,} runs, {waiting:,} waiting\x1b[K", nl=False, err=True)
-
+        if time is None:
+            raise click.UsageError("--otlp sends times: say --clock wall, or virtual")
+        limits, exporter = replace(limits, batch_rows=SPANS), otlp_exporter(otlp)
+    options: dict[str, Any] = {"limits": limits, "clock": time}
     if journal is not None:
-        from flowstat.run.journal import make_way
+        from flowstat.run.journal_writer import make_way
 
         make_way(journal, overwrite)
         options["journal"] = journal
     opened = nullcontext() if record == "inputs" else open_writer(target, overwrite=overwrite)
-    with opened as writer:
-        yield {"writer": writer, "progress": progress, **options}
-    if live:
-        click.echo("\r\x1b[K", nl=False, err=True)
+    with (
+        opened as file,
+        SpansToo(exporter, file) if otlp else nullcontext(file) as writer,
+        _watching(graph_of, writer) as (watched, watch),
+    ):
+        yield {"writer": watched, "watch": watch, **options}
     for written in (None if record == "inputs" else target, journal):
         if written is not None:
             click.echo(f"wrote {written}", err=True)
+
+
+@contextmanager
+def _watching(graph: Graph, writer: TraceWriter | None) -> Iterator[tuple[TraceWriter | None, Watch]]:
+    """Show how a run is doing: a live table on a terminal, else now and then a line."""
+    import threading
+
+    from flowstat.run.watch import Watch
+
+    watch = Watch(graph)
+    if sys.stderr.isatty():
+        from rich.console import Console
+        from rich.live import Live
+
+        from flowstat.run.watch import Discarding
+        from flowstat.show.watching import status_table
+
+        with Live(
+            get_renderable=lambda: status_table(watch.status()),
+            console=Console(stderr=True),
+            refresh_per_second=4,
+            transient=True,
+        ):
+            yield writer or Discarding(), watch
+        return
+    over = threading.Event()
+
+    def tell() -> None:
+        while not over.wait(SAY_EVERY):
+            status = watch.status()
+            if status is not None:
+                click.echo(status.line(), err=True)
+
+    thread = threading.Thread(target=tell, daemon=True)
+    thread.start()
+    try:
+        yield writer, watch
+    finally:
+        over.set()
+        thread.join()
 
 
 def _virtual_time(delays: tuple[str, ...], recorded: str | None, every: str | None) -> VirtualTime:

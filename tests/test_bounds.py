@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import sparse
 
-from flowstat.analyze import banded, factors, relaxing, solve
+from flowstat.analyze import banded, factors, relaxing, solve, sweeps
 from flowstat.analyze.absorption import absorption
 from flowstat.analyze.solve import Solver
 from flowstat.analyze.visits import visits
@@ -77,6 +77,7 @@ WAYS = {
     "dense": {},
     "compiled": {(solve, "COMPILED"): 0},
     "band": {(solve, "DENSE"): 1},
+    "swept": {(solve, "DENSE"): 1, (banded, "NARROW"): -1, (sweeps, "LARGE"): 0},
     "relaxed": {(solve, "DENSE"): 1, (banded, "NARROW"): -1},
     "sparse LU": {(solve, "DENSE"): 1, (banded, "NARROW"): -1, (relaxing, "MOST"): 0},
     "rough LU": {
@@ -94,7 +95,7 @@ WAYS = {
 def test_exact_answers_lie_within_the_bounds(monkeypatch, seed, way):
     for (module, name), value in WAYS[way].items():
         monkeypatch.setattr(module, name, value)
-    refused = way in ("relaxed", "sparse LU", "rough LU")
+    refused = way in ("swept", "relaxed", "sparse LU", "rough LU")
     rng = np.random.default_rng(seed)
     solved = 0
     for _ in range(CHAINS // 24 if not refused else 40):

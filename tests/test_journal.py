@@ -6,7 +6,6 @@ import subprocess
 import sys
 import threading
 import time
-from multiprocessing import get_context
 
 import pytest
 from hypothesis import given
@@ -15,10 +14,12 @@ from hypothesis import strategies as st
 from flowstat.errors import OutputError, RunError
 from flowstat.read.canonical import open_writer
 from flowstat.read.files import parse_graph
-from flowstat.run.app import App, spread
+from flowstat.run.app import App
 from flowstat.run.behaviour import Retry
 from flowstat.run.digest import digest
-from flowstat.run.journal import JournalWriter, read_journal, repair
+from flowstat.run.inject import spread
+from flowstat.run.journal import read_journal, repair
+from flowstat.run.journal_writer import JournalWriter
 from flowstat.run.latencies import LatencyLaw, VirtualTime
 from flowstat.run.loop import Limits
 
@@ -182,47 +183,6 @@ def test_a_body_that_would_come_back_as_another_is_refused(tmp_path, body):
     with pytest.raises(RunError, match="can't keep"):
         make().run([("order", "", body)], journal=tmp_path / "j")
     assert read_journal(tmp_path / "j").entries == ()
-
-
-def recorded(folder, told):
-    app = App(parse_graph("a -> b -> c -> a2; a -> d"))
-
-    def progress(events, runs, waiting):
-        told.value = events
-
-    with open_writer(folder / "t.parquet") as writer:
-        app.run(
-            spread(app.graph, 20_000), writer, limits=Limits(batch_rows=4096), progress=progress, journal=folder / "j"
-        )
-
-
-def test_a_killed_run_leaves_all_that_it_said_was_recorded(tmp_path):
-    context = get_context("fork")
-    chance = random.Random(5)
-    app = App(parse_graph("a -> b -> c -> a2; a -> d"))
-    killed = 0
-    for k in range(25):
-        folder = tmp_path / str(k)
-        folder.mkdir()
-        told = context.Value("q", 0)
-        process = context.Process(target=recorded, args=(folder, told))
-        process.start()
-        process.join(chance.random() * 0.5)
-        killed += process.is_alive()
-        process.kill()
-        process.join()
-        said = told.value
-        if not (folder / "j").exists():
-            continue
-        journal = repaired(folder / "j")
-        if journal is None:
-            assert said == 0
-            continue
-        again = app.replay(folder / "j", against=folder / "t.parquet") if (folder / "t.parquet").exists() else None
-        assert again is None or again.differences == ()
-        assert again is None or again.compared >= said
-        assert len(journal.entries) >= said // 5
-    assert killed > 5
 
 
 def test_the_same_bytes_whatever_the_hash_seed(tmp_path):

@@ -2,7 +2,6 @@
 
 import statistics
 from itertools import pairwise
-from queue import SimpleQueue
 
 import pytest
 from hypothesis import given
@@ -10,8 +9,9 @@ from hypothesis import strategies as st
 
 from flowstat.errors import RunError
 from flowstat.read.files import parse_graph
-from flowstat.run.app import App, spread
-from flowstat.run.feeds import Ended, LiveFeed, VirtualFeed, WallFeed
+from flowstat.run.app import App
+from flowstat.run.feeds import Ended, VirtualFeed, WallFeed
+from flowstat.run.inject import spread
 from flowstat.run.latencies import LatencyLaw, VirtualTime
 from flowstat.run.loop import Limits
 from tests.tracing import record
@@ -117,23 +117,11 @@ def test_a_wall_feed_waits_for_timers_and_takes_messages_meanwhile():
         now[0] += round(seconds * 1e9)
 
     feed = WallFeed([("a", "", 1)], lambda: now[0], sleep)
-    assert not feed.due(5, 0)
+    assert not feed.due(5, 0, 0)
     assert feed.take(2_000_000_000, 0) == ("a", "", 1)
     assert feed.take(2_000_000_000, 0) is None
     assert slept == [2.0]
-    assert feed.due(2_000_000_000, 0)
-    with pytest.raises(Ended):
-        feed.take(None, 0)
-
-
-def test_a_live_feed_ends_when_its_sources_have():
-    inbox = SimpleQueue()
-    feed = LiveFeed(inbox, 2, lambda: 0)
-    for item in (("a", "", 1), None, ("a", "", 2), None):
-        inbox.put(item)
-    assert feed.due(None, 0)
-    assert [feed.take(None, 0), feed.take(None, 0)] == [("a", "", 1), ("a", "", 2)]
-    assert feed.take(0, 0) is None
+    assert feed.due(2_000_000_000, 0, 0)
     with pytest.raises(Ended):
         feed.take(None, 0)
 
@@ -142,7 +130,7 @@ def test_virtual_arrivals_that_are_late_come_at_once():
     feed = VirtualFeed([("a", "", k) for k in range(3)], 0, lambda: 10)
     assert feed.take(None, 0) == ("a", "", 0)
     assert feed.take(25, 0) == ("a", "", 1)
-    assert (feed.now(), feed.due(25, 0)) == (10, False)
+    assert (feed.now(), feed.due(25, 0, 0)) == (10, False)
     assert feed.take(15, 0) is None
     assert feed.take(100, 0) == ("a", "", 2)
     assert feed.now() == 20

@@ -1,21 +1,16 @@
-"""A large class that mixes fast: solved by going round in it, and by keeping what goes in equal to what comes out.
+"""A large class that mixes fast, without compiled code: gone round in, with what goes in kept equal to what comes out.
 
 `x = (b + A x) / moving` again and again forgets where it began as fast as the class mixes, except how large x is as a
 whole: that shrinks only as fast as the class is left. So after some rounds x is scaled, or shifted, by the balance of
 the whole class (aggregation to one state: Stewart, Introduction to the Numerical Solution of Markov Chains (1994),
-section 6.3). Nothing is claimed of the answer: `flowstat.analyze.solve` proves a bound of it, or refuses it.
+section 6.3). Nothing is claimed of the answer: `flowstat.analyze.large` proves a bound of it, or refuses it.
 """
 
 from __future__ import annotations
 
-from functools import cache
-from typing import Any
-
 import numpy as np
 import numpy.typing as npt
 from scipy import sparse
-
-from flowstat.analyze.compiled import compiled
 
 __all__ = ["relax"]
 
@@ -23,9 +18,6 @@ Vector = npt.NDArray[np.float64]
 
 ROUNDS = 8
 """Rounds between two corrections."""
-
-LARGE = 20_000
-"""From how many states on compiled code goes the rounds."""
 
 MOST = 4000
 """Rounds after which a class is said to mix too slowly."""
@@ -50,7 +42,8 @@ def relax(off: sparse.csr_array, moving: Vector, right: Vector, weights: Vector,
     x = right / away
     worst = previous = np.inf
     for k in range(0, MOST, ROUNDS):
-        x = _rounds(off, moving, right, x)
+        for _ in range(ROUNDS):
+            x = (right + off @ x) / away
         # What the weighted equations say together.
         balance = weights @ right - (weights * moving - shape) @ x
         direction = _direction(x)
@@ -64,37 +57,6 @@ def relax(off: sparse.csr_array, moving: Vector, right: Vector, weights: Vector,
             return x if worst <= 100 * accuracy else None
         previous = worst
     return None
-
-
-def _rounds(off: sparse.csr_array, moving: Vector, right: Vector, x: Vector) -> Vector:
-    """Go some rounds: with each new value used at once where there is compiled code, which needs half as many."""
-    sweep = _sweep() if len(x) >= LARGE else None
-    if sweep is not None:
-        sweep(off.indptr, off.indices, off.data, moving, right, x, ROUNDS)
-        return x
-    for _ in range(ROUNDS):
-        x = (right + off @ x) / moving[:, None]
-    return x
-
-
-@cache
-def _sweep() -> Any:
-    try:
-        import numba  # noqa: F401
-    except ImportError:
-        return None
-    return compiled(_go_over)
-
-
-def _go_over(indptr, indices, data, moving, right, x, rounds):  # type: ignore[no-untyped-def]
-    n, q = x.shape
-    for _ in range(rounds):
-        for i in range(n):
-            for c in range(q):
-                total = right[i, c]
-                for p in range(indptr[i], indptr[i + 1]):
-                    total += data[p] * x[indices[p], c]
-                x[i, c] = total / moving[i]
 
 
 def _direction(x: Vector) -> Vector:

@@ -7,6 +7,8 @@ import numpy.typing as npt
 from scipy import sparse
 from scipy.sparse import csgraph
 
+from flowstat.analyze.connected import is_one_class
+
 __all__ = ["Classes", "strong_classes"]
 
 Index = npt.NDArray[np.int64]
@@ -29,6 +31,10 @@ class Classes:
     """
 
     def __init__(self, P: sparse.csr_array) -> None:
+        if is_one_class(P):
+            n = P.shape[0]
+            self.label, self.states, self.offsets = np.zeros(n, np.int64), np.arange(n), np.array([0, n])
+            return
         number, label = csgraph.connected_components(P, directed=True, connection="strong")
         # The search ends with a class only after all that it leads to: so the numbers go against the arrows.
         self.label = number - 1 - label.astype(np.int64)

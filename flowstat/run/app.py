@@ -2,29 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import ExitStack
 from dataclasses import replace
-from itertools import cycle, islice
 from pathlib import Path
-from typing import Any
+from time import time_ns
 
 from flowstat.errors import RunError
 from flowstat.read.canonical import TraceWriter
 from flowstat.read.graph import Graph
-from flowstat.read.words import quote_argument, shown
-from flowstat.run.behaviour import Behaviour, Context, Function, Message, Retry, check_retry, unknown_node
-from flowstat.run.digest import digest
-from flowstat.run.drive import drive
-from flowstat.run.handlers import Awaiter, handler
-from flowstat.run.journal import JournalWriter, read_journal
-from flowstat.run.journalled import ReplayFeed, replayed
+from flowstat.read.words import shown
+from flowstat.run.behaviour import Behaviour, Function, Retry, check_retry, unknown_node
+from flowstat.run.comparison import ReplayResult
+from flowstat.run.components import Components
+from flowstat.run.conduct import conduct, journal_header
+from flowstat.run.journal_writer import JournalWriter
 from flowstat.run.latencies import VirtualTime
 from flowstat.run.loop import Injection, Limits, Progress
-from flowstat.run.network import Clock, Network, Node
-from flowstat.run.replay import Comparison, ReplayResult, compare_states
+from flowstat.run.mirror import MirrorResult, mirror
+from flowstat.run.network import Clock
+from flowstat.run.pool import Together
+from flowstat.run.program import Supervision, component_name
+from flowstat.run.replay import replay
 from flowstat.run.tally import RunResult
+from flowstat.run.watch import Watch
 
-__all__ = ["App", "spread"]
+__all__ = ["App"]
 
 
 class App:
@@ -97,6 +100,11 @@ class App:
         clock: Clock | VirtualTime | None = None,
         progress: Progress | None = None,
         journal: str | Path | None = None,
+        marks: int = 0,
+        contemporaneously: Together | bool = False,
+        components: Supervision | bool = True,
+        log: Callable[[str], object] | None = None,
+        watch: Watch | None = None,
     ) -> RunResult:
         """Inject messages, each of which starts a run, and handle all that follows from it.
 
@@ -118,26 +126,64 @@ class App:
         journal
             A file to make, which gets every message from outside before it is handled: `replay` needs no more.
             In real time the clock then stands still between them.
+        marks
+            After how many messages from outside the journal gets the digest of every node's state, for mirrors and
+            replays to compare; 0: at the end only.
+        contemporaneously
+            Whether messages are handled many at a time, and how many: nodes with a state one by one, others all that
+            are there, `async` behaviours at their awaits, plain functions in a pool. Else one event at a time.
+        components
+            Whether to start the programs of the graph's components, and how they are kept. With them a run is in real
+            time, and goes on until its sources have ended. Without, their nodes forward what they get.
+        log
+            Called with each line for the log, such as a component's standard error; printed there unless given.
+        watch
+            Looks at the run from another thread while it goes on.
 
         Raises
         ------
         RunError
-            For an injection that is no message for a node, a state that can't be made, an emit after its behaviour has
-            returned, or a body or state that a journal can't keep.
+            For a component that can't be started, an injection that is no message for a node, a state that can't be
+            made, an emit after its behaviour has returned, or a body or state that a journal can't keep.
         OutputError
             If the trace or the journal can't be written; what was written before stays readable.
         """
         limits = limits or Limits()
-        if journal is None:
-            return self._drive(injections, writer, limits, clock, progress)
-        header = {
-            "graph": self._fingerprint(),
-            "seed": self.seed,
-            "clock": clock.to_dict() if isinstance(clock, VirtualTime) else None if clock is None else "wall",
-            "limits": [limits.max_events, limits.max_queue, limits.batch_rows],
-        }
-        with JournalWriter(journal, header) as kept:
-            return self._drive(injections, writer, limits, clock, progress, journal=kept)
+        live = bool(components and self.graph.components)
+        if live and isinstance(clock, VirtualTime):
+            raise RunError("components run in real time: take another clock, or leave them out (components=False)")
+        together = Together() if contemporaneously is True else contemporaneously or None
+        if together and (journal is not None or live):
+            what = "a journal" if journal is not None else "components"
+            raise RunError(f"with {what} messages are handled one at a time: leave out contemporaneously")
+        if live and clock is None:
+            clock = time_ns
+        with ExitStack() as stack:
+            kept = None
+            if journal is not None:
+                header = journal_header(self.graph, self.seed, clock, limits, live)
+                kept = stack.enter_context(JournalWriter(journal, header, marks=marks))
+            programs = None
+            if live:
+                how = components if isinstance(components, Supervision) else None
+                programs = stack.enter_context(Components(self.graph.components, log, how))
+            result = conduct(
+                self.graph,
+                self.behaviours,
+                self.seed,
+                injections,
+                writer,
+                limits=limits,
+                clock=clock,
+                progress=progress,
+                live=live,
+                together=together,
+                watch=watch,
+                components=programs,
+                journal=kept,
+            )
+        left_out = () if live else self.graph.components
+        return replace(result, components=tuple(component_name(c) for c in left_out))
 
     def replay(
         self,
@@ -165,59 +211,43 @@ class App:
         RunError
             If the journal or the trace can't be read, or the graph is not the one that was run.
         """
-        found = read_journal(journal)
-        header = found.header
-        if header["graph"] != self._fingerprint():
-            raise RunError(f"{journal} is of another graph: replay it with the graph that was run")
-        kept = header["clock"]
-        clock = VirtualTime.of(kept) if isinstance(kept, dict) else None if kept is None else (lambda: 0)
-        compared = None if against is None else Comparison(against, writer)
-        end = found.end or {}
-        app = App(self.graph, header["seed"], self.behaviours)
-        states: dict[str, str] = {}
-        run = app._drive(
-            replayed(found),
-            compared or writer,
-            Limits(*header["limits"]),
-            clock,
-            progress,
-            feed=None if clock is None else ReplayFeed(found.entries),
-            halt=(end["span"], end["stopped"]) if end.get("stopped") else None,
-            states=states,
-        )
-        differences = [compared.rest() if compared else None]
-        if end:
-            differences.append(compare_states(end["states"], states))
-        return ReplayResult(run, compared.compared if compared else 0, tuple(d for d in differences if d), found.torn)
+        return replay(self.graph, self.behaviours, journal, writer, against=against, progress=progress)
 
-    def _drive(
+    def mirror(
         self,
-        injections: Iterable[Injection],
-        writer: TraceWriter | None,
-        limits: Limits,
-        clock: Clock | VirtualTime | None,
-        progress: Progress | None,
+        journal: str | Path,
+        injections: Iterable[Injection] = (),
+        writer: TraceWriter | None = None,
         *,
-        states: dict[str, str] | None = None,
-        **more: Any,
-    ) -> RunResult:
-        with Awaiter() as awaiter:
-            network = Network(
-                self.graph, lambda network, node: self._settle(node, awaiter), self.seed, limits.max_queue
-            )
-            for name in self.behaviours:
-                network.node(name)
-            result = drive(
-                network, injections, writer, self.seed, limits=limits, clock=clock, progress=progress, **more
-            )
-            if states is not None:
-                states.update(network.states())
-        commands = (" ".join(map(quote_argument, c.command)) for c in self.graph.components)
-        return replace(result, components=tuple(f"[ {command} ]" for command in commands))
+        progress: Progress | None = None,
+        marks: int = 0,
+    ) -> MirrorResult:
+        """Follow the journal of a run that goes on in another process, and take over when that is killed.
 
-    def _fingerprint(self) -> str:
-        arrows = [(a.source, a.key, a.target) for a in self.graph.arrows]
-        return digest([list(self.graph.nodes), arrows])
+        The state of each node is that of the run, since it comes of the same events; where the run marks its states in
+        the journal, they are compared.
+
+        Parameters
+        ----------
+        journal
+            Of the run, on the same machine; it may be about to be made.
+        injections
+            What the run injects, from its beginning: where it is killed, the mirror goes on after what was accepted.
+        writer
+            Where the trace of all of it goes.
+        progress
+            As for `run`.
+        marks
+            As for `run`, from when the mirror has taken over.
+
+        Raises
+        ------
+        RunError
+            If the journal is none, or of another graph, or of a run with components or a clock; or a state differs.
+        OutputError
+            If the trace or the journal can't be written.
+        """
+        return mirror(self.graph, self.behaviours, journal, injections, writer, progress=progress, marks=marks)
 
     def _add(self, behaviour: Behaviour) -> None:
         if behaviour.node not in self.graph.outgoing:
@@ -229,40 +259,3 @@ class App:
             raise RunError(
                 f"two behaviours for the node {shown(behaviour.node)}: {first.place()} and {behaviour.place()}"
             )
-
-    def _settle(self, node: Node, awaiter: Awaiter) -> None:
-        behaviour = self.behaviours.get(node.name)
-        if behaviour:
-            node.handle = handler(behaviour, awaiter.run)
-            node.retry = behaviour.retry
-            try:
-                node.state = behaviour.state() if behaviour.state else None
-            except Exception as error:
-                raise RunError(
-                    f"can't make the state of {shown(node.name)}: {type(error).__name__}: {error}"
-                ) from error
-        elif self.graph.outgoing[node.name]:
-            node.handle = _forward
-
-
-def spread(graph: Graph, runs: int, starts: Iterable[str] | None = None) -> Iterator[Injection]:
-    """Inject `runs` messages without key or body, in turn at `starts` (the graph's own unless given).
-
-    Raises
-    ------
-    RunError
-        If `runs` is negative, there is no start, or one is no node of the graph.
-    """
-    if runs < 0:
-        raise RunError(f"the number of runs is 0 or more, not {runs}")
-    nodes = graph.starts if starts is None else tuple(starts)
-    for node in nodes:
-        if node not in graph.outgoing:
-            raise RunError(f"can't start there: {unknown_node(node, graph)}")
-    if not nodes:
-        raise RunError("no node to start at: name one")
-    return ((node, "", None) for node in islice(cycle(nodes), runs))
-
-
-def _forward(state: object, message: Message, ctx: Context) -> None:
-    ctx.emit(message.body, message.key)

@@ -16,7 +16,19 @@ from flowstat.read.graph import Graph
 from flowstat.read.topics import matches
 from flowstat.read.words import quote, shown
 
-__all__ = ["Behaviour", "Context", "Emit", "Handler", "Mark", "Message", "Retry", "check_retry", "on", "unknown_node"]
+__all__ = [
+    "Behaviour",
+    "Context",
+    "Emit",
+    "Handler",
+    "Kind",
+    "Mark",
+    "Message",
+    "Retry",
+    "check_retry",
+    "on",
+    "unknown_node",
+]
 
 MARKS = "__flowstat_behaviours__"
 """Where a behaviours file keeps its marks: a global of that file."""

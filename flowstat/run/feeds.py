@@ -4,33 +4,42 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable
-from queue import Empty, SimpleQueue
-from typing import Protocol
+from typing import Literal, NamedTuple, Protocol
 
 from flowstat.run.loop import Injection
 from flowstat.run.network import SECOND, Clock, Delay
 
-__all__ = ["Ended", "Feed", "LiveFeed", "VirtualFeed", "WallFeed"]
+__all__ = ["Answer", "Ended", "Feed", "VirtualFeed", "WallFeed"]
 
 
 class Ended(Exception):
     """Nothing more comes from outside, and no timer is set."""
 
 
-class Feed(Protocol):
-    """Time, and messages from outside.
+class Answer(NamedTuple):
+    """What became of the oldest message that a node's program has taken: it sent something on, nothing, or failed."""
 
-    `span` is the number of rows so far: with it a journal notes what came when.
+    node: str
+    what: Literal["sent", "silent", "failed"]
+    key: str = ""
+    body: object = None
+
+
+class Feed(Protocol):
+    """Time, messages from outside, and answers of programs.
+
+    `turn` is the number of messages that were handled so far: with it a journal notes what came when. `crowd` is how
+    many messages wait.
     """
 
     def now(self) -> int:
         """Return the time, in nanoseconds since 1970."""
 
-    def due(self, until: int | None, span: int) -> bool:
+    def due(self, until: int | None, turn: int, crowd: int) -> bool:
         """Whether there is something to take, before the next message is handled: a message, or the time `until`."""
 
-    def take(self, until: int | None, span: int) -> Injection | None:
-        """Wait for the next message, or for a time; return None when the time has come first.
+    def take(self, until: int | None, turn: int) -> Injection | Answer | None:
+        """Wait for the next message or answer, or for a time; return None when the time has come first.
 
         Raises
         ------
@@ -55,11 +64,11 @@ class VirtualFeed:
         """Return the time, in nanoseconds since 1970."""
         return self._now
 
-    def due(self, until: int | None, span: int) -> bool:
+    def due(self, until: int | None, turn: int, crowd: int) -> bool:
         """Whether a message or a time is due."""
         return (until is not None and until <= self._now) or (self._next is not None and self._arrival <= self._now)
 
-    def take(self, until: int | None, span: int) -> Injection | None:
+    def take(self, until: int | None, turn: int) -> Injection | None:
         """Jump to the next message or time."""
         if self._gap is None and until is None:
             found = self._pull()
@@ -93,11 +102,11 @@ class WallFeed:
         self._sleep = sleep
         self.now = clock
 
-    def due(self, until: int | None, span: int) -> bool:
+    def due(self, until: int | None, turn: int, crowd: int) -> bool:
         """Whether a time has come: messages are not taken before there is nothing else to do."""
         return until is not None and until <= self.now()
 
-    def take(self, until: int | None, span: int) -> Injection | None:
+    def take(self, until: int | None, turn: int) -> Injection | None:
         """Return the next message at once, or wait for a time."""
         if until is None or until > self.now():
             found = next(self._injections, None)
@@ -107,37 +116,6 @@ class WallFeed:
                 raise Ended
             self._sleep(max(0, until - self.now()) / SECOND)
         return None
-
-    async def pause(self, wait: int) -> None:
-        """Let so many nanoseconds pass."""
-        await asyncio.sleep(wait / SECOND)
-
-
-class LiveFeed:
-    """Real time, and messages that others put into an inbox; a None there says that one of `sources` has ended."""
-
-    def __init__(self, inbox: SimpleQueue[Injection | None], sources: int, clock: Clock) -> None:
-        self._inbox = inbox
-        self._sources = sources
-        self.now = clock
-
-    def due(self, until: int | None, span: int) -> bool:
-        """Whether a message is there, or a time has come."""
-        return not self._inbox.empty() or (until is not None and until <= self.now())
-
-    def take(self, until: int | None, span: int) -> Injection | None:
-        """Wait for the next message, or for a time."""
-        while True:
-            wait = None if until is None else max(0, until - self.now()) / SECOND
-            if not self._sources and self._inbox.empty() and until is None:
-                raise Ended
-            try:
-                found = self._inbox.get(timeout=wait)
-            except Empty:
-                return None
-            if found is not None:
-                return found
-            self._sources -= 1
 
     async def pause(self, wait: int) -> None:
         """Let so many nanoseconds pass."""

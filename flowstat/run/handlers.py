@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable, Coroutine
+from functools import partial
 from types import TracebackType
 from typing import Any, Self
 
-from flowstat.run.behaviour import Behaviour, Context, Emit, Handler, Message
+from flowstat.run.behaviour import Behaviour, Context, Emit, Handler, Kind, Message
 
-__all__ = ["Awaiter", "handler"]
+__all__ = ["Awaiter", "call", "call_async", "handler", "has_loop"]
 
 
 def handler(behaviour: Behaviour, wait: Callable[[Coroutine[Any, Any, None]], object]) -> Handler:
@@ -18,29 +19,34 @@ def handler(behaviour: Behaviour, wait: Callable[[Coroutine[Any, Any, None]], ob
 
     What a generator yields is sent: an `Emit`, or a body without a key.
     """
-    function = behaviour.function
+    function, kind = behaviour.function, behaviour.kind
+    if kind == "plain":
+        return function
+    if kind == "generator":
+        return partial(call, function, kind)
 
-    def generate(state: Any, message: Message, ctx: Context) -> None:
-        for sent in function(state, message, ctx):  # type: ignore[attr-defined]
-            _send(ctx, sent)
+    def awaited(state: Any, message: Message, ctx: Context) -> None:
+        wait(call_async(function, kind, state, message, ctx))
 
-    def await_(state: Any, message: Message, ctx: Context) -> None:
-        wait(function(state, message, ctx))  # type: ignore[arg-type]
+    return awaited
 
-    async def generate_async(state: Any, message: Message, ctx: Context) -> None:
-        async for sent in function(state, message, ctx):  # type: ignore[attr-defined]
-            _send(ctx, sent)
 
-    def await_all(state: Any, message: Message, ctx: Context) -> None:
-        wait(generate_async(state, message, ctx))
+def call(function: Any, kind: Kind, state: object, message: Message, ctx: Context) -> None:
+    """Call a plain function or a generator, and send what it yields."""
+    if kind == "plain":
+        function(state, message, ctx)
+        return
+    for sent in function(state, message, ctx):
+        _send(ctx, sent)
 
-    kinds: dict[str, Handler] = {
-        "plain": function,
-        "generator": generate,
-        "async": await_,
-        "async generator": await_all,
-    }
-    return kinds[behaviour.kind]
+
+async def call_async(function: Any, kind: Kind, state: object, message: Message, ctx: Context) -> None:
+    """Call an `async` function or generator, and send what it yields."""
+    if kind == "async":
+        await function(state, message, ctx)
+        return
+    async for sent in function(state, message, ctx):
+        _send(ctx, sent)
 
 
 def _send(ctx: Context, sent: object) -> None:
@@ -76,7 +82,7 @@ class Awaiter:
     def run(self, coroutine: Coroutine[Any, Any, None]) -> None:
         """Run a coroutine to its end."""
         if self._runner is None and self._loop is None:
-            if _has_loop():
+            if has_loop():
                 self._loop = asyncio.new_event_loop()
                 self._thread = threading.Thread(target=_go_on, args=(self._loop,), daemon=True)
                 self._thread.start()
@@ -94,7 +100,8 @@ def _go_on(loop: asyncio.AbstractEventLoop) -> None:
         loop.run_forever()
 
 
-def _has_loop() -> bool:
+def has_loop() -> bool:
+    """Whether an event loop runs in this thread: a notebook's, say."""
     try:
         asyncio.get_running_loop()
     except RuntimeError:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from flowstat.run.feeds import Ended, Feed
-from flowstat.run.journal import Entry, Journal, JournalWriter
+from flowstat.run.feeds import Answer, Ended, Feed
+from flowstat.run.journal import Entry, Journal
+from flowstat.run.journal_writer import JournalWriter
 from flowstat.run.loop import Injection
 
 __all__ = ["JournalledFeed", "ReplayFeed", "replayed"]
@@ -24,18 +25,21 @@ class JournalledFeed:
         """Return the time of what was taken last, and of what was waited for since."""
         return self._now + self._paused
 
-    def due(self, until: int | None, span: int) -> bool:
+    def due(self, until: int | None, turn: int, crowd: int) -> bool:
         """Whether there is something to take."""
-        return self._feed.due(until, span)
+        return self._feed.due(until, turn, crowd)
 
-    def take(self, until: int | None, span: int) -> Injection | None:
+    def take(self, until: int | None, turn: int) -> Injection | Answer | None:
         """Take the next message or time, and write it."""
-        found = self._feed.take(until, span)
+        found = self._feed.take(until, turn)
         self._now, self._paused = max(self._feed.now(), self.now()), 0
         if found is None:
-            self._journal.tick(span, self._now)
+            self._journal.tick(turn, self._now)
             return None
-        return self._journal.add(found, span, self._now)
+        if isinstance(found, Answer):
+            node, key, body = self._journal.add((found.node, found.key, found.body), turn, self._now, found.what)
+            return Answer(node, found.what, key, body)
+        return self._journal.add(found, turn, self._now)
 
     async def pause(self, wait: int) -> None:
         """Let so many nanoseconds pass."""
@@ -44,7 +48,7 @@ class JournalledFeed:
 
 
 class ReplayFeed:
-    """The feed of a journal: messages and times come when there are as many rows as there were then."""
+    """The feed of a journal: messages and times come when as many messages are handled as were then."""
 
     def __init__(self, entries: Sequence[Entry]) -> None:
         self._entries = iter(entries)
@@ -56,18 +60,22 @@ class ReplayFeed:
         """Return the time, in nanoseconds since 1970."""
         return self._now + self._paused
 
-    def due(self, until: int | None, span: int) -> bool:
+    def due(self, until: int | None, turn: int, crowd: int) -> bool:
         """Whether the next entry was taken by now."""
-        return self._next is not None and self._next.span <= span
+        return self._next is not None and self._next.turn <= turn
 
-    def take(self, until: int | None, span: int) -> Injection | None:
+    def take(self, until: int | None, turn: int) -> Injection | Answer | None:
         """Take the next entry."""
         entry = self._next
         if entry is None:
             raise Ended
         self._next = next(self._entries, None)
         self._now, self._paused = entry.time, 0
-        return None if entry.node is None else (entry.node, entry.key, entry.body)
+        if entry.node is None:
+            return None
+        if entry.what:
+            return Answer(entry.node, entry.what, entry.key, entry.body)  # type: ignore[arg-type]
+        return entry.node, entry.key, entry.body
 
     async def pause(self, wait: int) -> None:
         """Let so many nanoseconds pass."""

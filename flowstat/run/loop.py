@@ -78,6 +78,7 @@ class Loop:
         self.limits = limits
         self.progress = progress
         self.recorder = recorder
+        self.watch: Callable[[Recorder], object] | None = None
         self.tally = Tally()
         self.span = self.lost = self.runs = self.interrupts = 0
         self.stopped: str | None = None
@@ -203,6 +204,8 @@ class Loop:
         """Write the rows that are not written yet."""
         recorder = self.recorder
         if recorder:
+            if self.watch:
+                self.watch(recorder)
             self.recorder = None  # not tried again if it fails
             recorder.write(self.network.codes)
             self.recorder = recorder

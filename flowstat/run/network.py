@@ -73,9 +73,12 @@ class Route:
 
 
 class Node:
-    """A node at run time: its behaviour and state, and the emits of the event that it handles."""
+    """A node at run time: its behaviour and state, and the emits of the event that it handles.
 
-    __slots__ = ("context", "handle", "name", "outbox", "retry", "routes", "state")
+    `wired` says that a program handles its messages, and answers later.
+    """
+
+    __slots__ = ("context", "handle", "name", "outbox", "retry", "routes", "state", "wired")
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -85,6 +88,7 @@ class Node:
         self.routes: dict[object, Route] = {}
         self.context: object = None
         self.retry: Retry | None = None
+        self.wired = False
 
 
 Settle = Callable[["Network", Node], None]
@@ -95,7 +99,8 @@ class Network:
     """Nodes and routes, made when they are first needed; nothing here does input or output.
 
     `clock` is None where time does not count; `pause` lets so many nanoseconds pass within a behaviour; `delays` tells
-    how long messages from one node (None: injected) to another are under way, if that is more than nothing.
+    how long messages from one node (None: injected) to another are under way, if that is more than nothing;
+    `hand_over` gives a message (node, key, body) to the program of its node.
     """
 
     def __init__(self, graph: Graph, settle: Settle, seed: int, max_queue: int) -> None:
@@ -104,6 +109,7 @@ class Network:
         self.clock: Clock | None = None
         self.pause: Callable[[int], Awaitable[None]] = _no_time
         self.delays: Callable[[str | None, str], Delay | None] = _at_once
+        self.hand_over: Callable[[str, str, object], object] = _to_nobody
         self.max_queue = max_queue
         self.codes = Codes()
         self._settle = settle
@@ -160,14 +166,15 @@ class Network:
         retry = node.retry
         assert retry is not None
         if tried > retry.times:
-            return self._route(node, retry.then)
-        route = self._route(node, retry.key)
+            return self.routed(node, retry.then)
+        route = self.routed(node, retry.key)
         hops = tuple(
             Hop(h.parent, h.key, h.node, self.codes, tried, h.delay) if h.node is node else h for h in route.hops
         )
         return Route(hops, route.sent, route.dropped, nanoseconds(retry.after(tried)))
 
-    def _route(self, node: Node, key: str) -> Route:
+    def routed(self, node: Node, key: str) -> Route:
+        """Return where an emit of the node with this key goes, worked out once."""
         return node.routes.get(key) or self.route(node, key)
 
     def together(self, routes: Iterable[Route]) -> int:
@@ -195,6 +202,10 @@ class Network:
         for hop in dict.fromkeys(under_way):
             hop.renumber(self.codes)
 
+    def most_emits(self, name: str) -> int:
+        """Return how often one event of a node may emit: each emit may be a copy for every arrow."""
+        return max(1, self.max_queue // max(1, len(self.graph.outgoing[name])))
+
     def states(self) -> dict[str, str]:
         """Return the digest of each node's state, of those that have one."""
         return {n.name: digest(n.state) for n in self._nodes.values() if n.state is not None}
@@ -220,8 +231,7 @@ class _Context:
         self._network = network
         self._routes = node.routes
         self._outbox = node.outbox
-        # Counted in emits, each of which may be a copy for every arrow.
-        self._limit = max(1, network.max_queue // max(1, len(network.graph.outgoing[node.name])))
+        self._limit = network.most_emits(node.name)
 
     @property
     def now(self) -> int | None:
@@ -262,6 +272,10 @@ def nanoseconds(seconds: object) -> int:
 
 async def _no_time(wait: int) -> None:
     """Let no time pass: none is kept."""
+
+
+def _to_nobody(node: str, key: str, body: object) -> None:
+    """Give a message to no program: in a replay the journal has its answers."""
 
 
 def _at_once(parent: str | None, target: str) -> None:

@@ -51,15 +51,27 @@ class Recorder:
         """Note that the next row is the first of a new run."""
         self._begins.append(len(self.hops))
 
-    def add(self, hop: int, parent: int, sent: int, run: int, sent_at: int | None) -> None:
-        """Note a row of a message that was not handled; an event loop does the same in place."""
+    def note(
+        self, hop: int, parent: int, sent: int, run: int, sent_at: int | None, started: int | None, ended: int | None
+    ) -> None:
+        """Note a row of a run in time."""
         self.hops.append(hop)
         self.parents.append(parent)
         self.sent.append(sent)
+        self.runs.append(run)
+        sent_ats, starts, ends = self.times
+        sent_ats.append(sent_at)
+        starts.append(started)
+        ends.append(ended)
+
+    def add(self, hop: int, parent: int, sent: int, run: int, sent_at: int | None) -> None:
+        """Note a row of a message that was not handled."""
         if self._clocked:
-            self.runs.append(run)
-            for times, time in zip(self.times, (sent_at, None, None), strict=True):
-                times.append(time)
+            self.note(hop, parent, sent, run, sent_at, None, None)
+            return
+        self.hops.append(hop)
+        self.parents.append(parent)
+        self.sent.append(sent)
 
     def write(self, codes: Codes) -> None:
         """Write the rows noted since the last batch as one batch.
