@@ -75,6 +75,8 @@ if TYPE_CHECKING:
     from flowstat.read.files import format_graph, parse_graph, read_graph
     from flowstat.read.graph import Arrow, Component, Graph, Route
     from flowstat.read.traces import Traces, read_traces
+    from flowstat.run.amqp import work
+    from flowstat.run.amqp_inject import inject
     from flowstat.run.app import App
     from flowstat.run.behaviour import Emit, Retry, on
     from flowstat.run.digest import digest
@@ -185,6 +187,8 @@ _HOMES = {
     "show.plot_generations": ("plot_generations",),
     "show.plot_spectrum": ("plot_spectrum",),
     "show.report": ("report",),
+    "run.amqp": ("work",),
+    "run.amqp_inject": ("inject",),
     "run.app": ("App",),
     "run.behaviour": ("Emit", "Retry", "on"),
     "run.digest": ("digest",),
@@ -246,6 +250,7 @@ __all__ = [
     "format_graph",
     "generations",
     "hitting",
+    "inject",
     "iter_cycles",
     "kemeny",
     "load_behaviours",
@@ -289,6 +294,7 @@ __all__ = [
     "visits",
     "what_if",
     "within",
+    "work",
     "write_chain",
     "write_counts",
 ]

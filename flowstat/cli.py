@@ -1166,6 +1166,17 @@ def _records(command: Command) -> Command:
     show_default=True,
     help="The trace, or only a journal of what came from outside (.journal), from which replay makes it again.",
 )
+@click.option("--broker", metavar="URL", help="Handle messages from a RabbitMQ: amqp://user:password@host:5672/.")
+@click.option(
+    "--nodes", metavar="NODE,...", help="With --broker, which nodes; '' for none: only inject.  [default: all]"
+)
+@click.option("--worker", metavar="NAME", help="With --broker, this worker's name, and that of its trace.")
+@click.option(
+    "--idle", type=click.FloatRange(min=0), metavar="SECONDS", help="With --broker, end when none came so long."
+)
+@click.option(
+    "--batch", type=click.IntRange(min=1), metavar="N", help="With --broker, messages in a body.  [default: 256]"
+)
 @click.option(
     "--marks",
     type=click.IntRange(min=0),
@@ -1195,6 +1206,9 @@ def run(
     Behaviours are functions (state, message, ctx) in the Python file beside the graph (orders.graph:
     orders.py), named as their nodes; a node without one forwards what it gets. A run that is stopped at
     its bound ends with exit code 1, and its trace is complete.
+
+    With --broker, any number of such processes share the work until they are interrupted, and -o is a
+    directory, to which each adds its trace. One that is given --runs, --start or --input injects too.
     """
     from flowstat.run.pool import Together
 
@@ -1204,10 +1218,60 @@ def run(
     if marks and recording["record"] == "trace":
         raise click.UsageError("--marks are of a journal: say --record inputs, or both")
     app = _app(graph, behaviours, seed)
+    shared = {name: recording.pop(name) for name in ("broker", "nodes", "worker", "idle", "batch")}
+    if shared["broker"]:
+        _work(app, graph, source, runs, starts, recording["output"], **shared)
+        return
+    if any(value is not None for value in shared.values()):
+        raise click.UsageError("--nodes, --worker, --idle and --batch are of a broker: say --broker amqp://...")
     with _recording(graph, app.graph, **recording) as options, _messages(app, source, runs, starts) as messages:
         together = Together(at_once) if at_once else False
         result = app.run(messages, marks=marks, components=components, contemporaneously=together, **options)
     _finish(result)
+
+
+def _work(
+    app: App,
+    graph: str,
+    source: str | None,
+    runs: int,
+    starts: tuple[str, ...],
+    output: str | None,
+    broker: str,
+    nodes: str | None,
+    batch: int | None,
+    **more: Any,
+) -> None:
+    """Inject through a broker if messages are given, and then handle what comes."""
+    from click.core import ParameterSource
+
+    from flowstat.run.amqp import work
+    from flowstat.run.amqp_inject import inject
+
+    context = click.get_current_context()
+    given = {name for name in context.params if context.get_parameter_source(name) is ParameterSource.COMMANDLINE}
+    own = {"graph", "behaviours", "seed", "source", "starts", "runs", "output"}
+    own |= {"broker", "nodes", "worker", "idle", "batch"}
+    for option in (option for option in context.command.params if option.name in given - own):
+        raise click.UsageError(f"{option.opts[0]} is not for a run through a broker: leave it out")
+    name = "run" if graph == "-" else Path(graph).stem
+    chosen = None if nodes is None else [node.strip() for node in nodes.split(",") if node.strip()]
+    shared: dict[str, Any] = {"graph": name, "batch": batch or 256}
+    if given & {"source", "starts", "runs"}:
+        with _messages(app, source, runs, starts) as messages:
+            for sentence in inject(app, broker, messages, **shared).sentences():
+                click.echo(sentence, err=True)
+    elif chosen == []:
+        raise click.UsageError("--nodes '' only injects: add --runs, --start or --input")
+    if chosen == []:
+        return
+    target = output or f"{name}-traces"
+    result = work(app, broker, target, nodes=chosen, **shared, **more)
+    for sentence in result.sentences():
+        click.echo(sentence, err=True)
+    click.echo(f"wrote {target}", err=True)
+    if result.interrupted:
+        sys.exit(EXIT_INTERRUPTED)
 
 
 @flowstat.command(epilog="Example: flowstat replay orders.graph orders.journal -o orders.parquet")

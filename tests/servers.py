@@ -1,8 +1,8 @@
-"""Real servers for the tests: a PostgreSQL, and a Spark master with two workers, on the loopback.
+"""Real servers for the tests: a PostgreSQL, a Spark master with two workers, and a RabbitMQ, on the loopback.
 
 Each starts once for all tests that ask for it, in a directory of its own that is removed at the end. Where its
 programs are missing the tests are skipped with the reason; under CI they fail. A test module has the fixtures by
-importing `postgres_server` and `spark_master`.
+importing `postgres_server`, `spark_master` and `rabbitmq_broker`.
 """
 
 import ctypes
@@ -14,7 +14,7 @@ import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -146,6 +146,101 @@ def spark_master() -> Iterator[str]:
         yield url
 
 
+class Broker:
+    """A private RabbitMQ that can be killed and started again: same port, same queues."""
+
+    host = "127.0.0.1"
+
+    def __init__(self, place: Path, server: str) -> None:
+        self.place = place
+        self.port = free_port()
+        self.log = place / "rabbitmq.log"
+        self._server = server
+        self.names = free_port()
+        self._stack = ExitStack()
+        (place / "plugins").write_text("[].\n")
+        (place / "rabbitmq.conf").write_text("disk_free_limit.absolute = 50MB\n")
+
+    @property
+    def url(self) -> str:
+        return f"amqp://guest:guest@{self.host}:{self.port}/"
+
+    def environment(self) -> dict[str, str]:
+        """Return what tells the server to use its own directory, ports, cookie and name, and nothing of the system."""
+        own = {
+            "HOME": str(self.place),
+            "ERL_EPMD_PORT": str(self.names),
+            "ERL_EPMD_ADDRESS": self.host,
+            "RUNNING_UNDER_SYSTEMD": "true",  # its script is then replaced by the server, which gets our signals
+            "RABBITMQ_NODENAME": f"flowstat{self.port}@localhost",
+            "RABBITMQ_NODE_IP_ADDRESS": self.host,
+            "RABBITMQ_NODE_PORT": str(self.port),
+            "RABBITMQ_DIST_PORT": str(self._distribution),
+            "RABBITMQ_MNESIA_BASE": str(self.place / "mnesia"),
+            "RABBITMQ_LOG_BASE": str(self.place / "logs"),
+            "RABBITMQ_LOGS": "-",
+            "RABBITMQ_PID_FILE": str(self.place / "pid"),
+            "RABBITMQ_CONFIG_FILE": str(self.place / "rabbitmq.conf"),
+            "RABBITMQ_ADVANCED_CONFIG_FILE": str(self.place / "none"),
+            "RABBITMQ_CONF_ENV_FILE": str(self.place / "none"),
+            "RABBITMQ_ENABLED_PLUGINS_FILE": str(self.place / "plugins"),
+            "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": "+S 2:2 +sbwt none +sbwtdcpu none +sbwtdio none "
+            "-start_epmd false -kernel inet_dist_use_interface {127,0,0,1}",
+        }
+        return {name: value for name, value in os.environ.items() if not name.startswith("RABBITMQ_")} | own
+
+    def start(self) -> None:
+        """Start it, and wait until it listens."""
+        self._distribution = free_port()
+        self.process = self._stack.enter_context(
+            process(
+                [self._server],
+                self.log,
+                lambda log: "Server startup complete" in log,
+                self.environment(),
+            )
+        )
+
+    def remembers(self, queues: Iterable[str]) -> bool:
+        """Whether these quorum queues are on its disk: for about a second RabbitMQ 3 has a new one in memory only."""
+        known = b"".join(path.read_bytes() for path in self.place.rglob("names.dets"))
+        return all(queue.encode() in known for queue in queues)
+
+    def kill(self) -> None:
+        """End it as a power cut does; what it had confirmed, in a queue that it remembers, is on the disk."""
+        self.process.kill()
+        self.process.wait(20)
+
+    def stop(self) -> None:
+        self._stack.close()
+
+
+@pytest.fixture(scope="session", name="broker")
+def rabbitmq_broker() -> Iterator[Broker]:
+    """Start a RabbitMQ of its own."""
+    if find_spec("aio_pika") is None:
+        missing("aio-pika is not installed")
+    with private_broker() as broker:
+        yield broker
+
+
+@contextmanager
+def private_broker() -> Iterator[Broker]:
+    """Run a RabbitMQ until the end of the block."""
+    names, server = program("epmd"), program("rabbitmq-server")
+    if names is None or server is None:
+        missing("RabbitMQ is not installed (Debian: apt-get install rabbitmq-server)")
+    with ExitStack() as stack:
+        place = stack.enter_context(own_directory("mq-"))
+        broker = Broker(place, server)
+        # The name server of Erlang, which would else stay behind as a daemon.
+        listen = ["-port", str(broker.names), "-address", broker.host]
+        stack.enter_context(process([names, *listen], place / "epmd.log", lambda log: True))
+        stack.callback(broker.stop)
+        broker.start()
+        yield broker
+
+
 def missing(reason: str) -> NoReturn:
     """Skip the test, or fail it where nothing may be missing."""
     if os.environ.get("CI") == "true":
@@ -155,6 +250,9 @@ def missing(reason: str) -> NoReturn:
 
 def program(name: str) -> str | None:
     """Return a program of the path, or of Debian's PostgreSQL, which is not on the path; the newest."""
+    # What Debian has on the path for RabbitMQ starts the server of the system, as its user.
+    if (own := Path("/usr/lib/rabbitmq/bin") / name).is_file():
+        return str(own)
     places = sorted(Path("/usr/lib/postgresql").glob(f"*/bin/{name}"), key=lambda p: int(p.parts[4].split(".")[0]))
     return shutil.which(name) or (str(places[-1]) if places else None)
 
@@ -201,7 +299,7 @@ def process(
     environment: dict[str, str] | None = None,
     user: str | None = None,
     stop: signal.Signals = signal.SIGTERM,
-) -> Iterator[None]:
+) -> Iterator["subprocess.Popen[bytes]"]:
     """Run a server until the end of the block; `ready` is asked with what it has logged so far."""
     with log.open("wb") as output:
         server = subprocess.Popen(
@@ -217,7 +315,7 @@ def process(
         )
     try:
         wait(lambda: ready(log.read_text(errors="replace")), log, server)
-        yield
+        yield server
     finally:
         server.send_signal(stop)
         try:

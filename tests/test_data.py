@@ -2,6 +2,7 @@
 
 import json
 import shlex
+import subprocess
 import sys
 from collections import Counter
 from math import sqrt
@@ -19,12 +20,17 @@ DATA = ROOT / "data"
 TRACES = {"orders": "orders", "jobs": "jobs", "mesh": "mesh", "mesh_storm": "mesh"}
 """Trace -> its graph."""
 
+LINES = (DATA / "README.md").read_text(encoding="utf-8").splitlines()
+
 COMMANDS = {
     Path(words[words.index("-o") + 1]).stem: words[1:]
-    for line in (DATA / "README.md").read_text(encoding="utf-8").splitlines()
+    for line in LINES
     if (words := shlex.split(line) if line.startswith("flowstat run ") else [])
 }
 """Trace -> the arguments that recorded it, as data/README.md says them."""
+
+CLAIMS = [shlex.split(line)[1:] for line in LINES if line.startswith("   flowstat ")]
+"""The arguments of the commands that show the three claims."""
 
 
 def rows_of(name):
@@ -255,3 +261,34 @@ def test_the_storm_is_in_the_setting_not_in_the_seed():
             app = fs.App(graph, seed, behaviours)
             result = app.run([("client", "", {"retries": retries})] * 100, limits=fs.Limits(max_queue=300))
             assert (result.stopped is not None) == storms
+
+
+def test_the_three_claims_are_true(cli, tmp_path):
+    loop, chain, run, mirror, replay = [
+        [str(tmp_path / Path(word).name) if word.startswith("out/") else word for word in words] for words in CLAIMS
+    ]
+    code, out, _ = cli(*loop)
+    assert code == 0
+    assert "payment -> payment (self-injection, key `retry.*`)" in out
+    code, out, _ = cli(*chain)
+    assert code == 0
+    assert "reserve -> backorder -> restock" in out
+    code, out, err = cli(*run)
+    assert code == 0, err
+    command = [sys.executable, "-m", "flowstat", *mirror]
+    found = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert "All states compared 4 times with the run's: they are the same." in found.stdout.replace("\n", " ")
+    code, out, _ = cli(*replay)
+    assert code == 0
+    assert "all are the same" in out
+
+
+def test_a_stopped_storm_says_why(cli):
+    code, out, err = cli("storms", DATA / "mesh.graph", "-t", DATA / "mesh_storm.parquet")
+    assert code == 0
+    assert "messages multiply in {database, retry catalog, retry cart}, by 1.151 a generation" in " ".join(out.split())
+    assert "retry catalog   #               database           3.989" in out  # the calm run sends two
+    assert "Messages that were never handled (status pending): 303 in all" in err
+    code, out, _ = cli("storms", DATA / "mesh.graph", "-t", DATA / "mesh.parquet")
+    assert code == 0
+    assert "multiplies" not in out.partition("Contributions")[0]

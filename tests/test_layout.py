@@ -176,6 +176,8 @@ PUBLIC = {
         "digest",
         "Together",
         "Supervision",
+        "work",
+        "inject",
     ),
     *("plot_coverage", "plot_flows", "plot_generations", "plot_spectrum"),
     *("FlowstatError", "GraphError", "TraceError", "ChainError", "AnalysisError", "RunError", "OutputError"),

@@ -1,9 +1,10 @@
-"""Traces found by name: files, directories, patterns and pipes, each file once."""
+"""Traces found by name: files, directories, patterns and pipes, each file once; what workers wrote together as one."""
 
 from __future__ import annotations
 
 import glob
 import os
+import re
 import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -15,6 +16,9 @@ from flowstat.read.opening import Stand, copied, linked, open_unpacked, packing,
 from flowstat.read.words import is_storable, shown, visible
 
 __all__ = ["Found", "find_traces"]
+
+WORKER = re.compile(r"worker-.*\.jsonl(\.gz|\.zst)?", re.DOTALL)
+"""The name of what one of several workers recorded."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +54,7 @@ def find_traces(paths: Iterable[str]) -> list[Found]:
     TraceError
         If nothing is there, or a file can't be read, is empty or in no known format.
     """
-    return _once([one for path in paths for one in (_standard_input() if path == "-" else _find(path))])
+    return _joined(_once([one for path in paths for one in (_standard_input() if path == "-" else _find(path))]))
 
 
 def _once(found: list[Found]) -> list[Found]:
@@ -65,6 +69,35 @@ def _once(found: list[Found]) -> list[Found]:
             kept.add(at)
             taken.update(new)
     return [one for at, one in enumerate(found) if at in kept]
+
+
+def _joined(found: list[Found]) -> list[Found]:
+    """Return what was found with the files of workers in one directory as one trace: its runs go from file to file."""
+    joined: dict[object, list[Found]] = {}
+    for at, one in enumerate(found):
+        place = Path(one.places[0])
+        shard = one.format == "jsonl" and WORKER.fullmatch(place.name) and _has_text_ids(one)
+        joined.setdefault(place.parent if shard else at, []).append(one)
+    return [_as_one(some) for some in joined.values()]
+
+
+def _has_text_ids(one: Found) -> bool:
+    """Return whether ids are texts, which are the world's, and not numbers, which are the file's own."""
+    with open_unpacked(one.parts[0], one.origin) as file:
+        head, _ = read_as_far(file, 1 << 16)
+    return not head.strip() or re.search(rb'"trace_id"\s*:\s*"', head) is not None
+
+
+def _as_one(some: list[Found]) -> Found:
+    if len(some) == 1:
+        return some[0]
+    return Found(
+        some[0].format,
+        str(Path(some[0].origin).parent),
+        tuple(part for one in some for part in one.parts),
+        tuple(place for one in some for place in one.places),
+        tuple(stand for one in some for stand in one.stands),
+    )
 
 
 def _standard_input() -> Iterator[Found]:
