@@ -71,6 +71,8 @@ if TYPE_CHECKING:
     from flowstat.estimate.observed import observed_variants
     from flowstat.estimate.second_order import count_pairs, second_order
     from flowstat.estimate.summary import summarise
+    from flowstat.explain.check import check
+    from flowstat.explain.property_text import parse_property, read_properties
     from flowstat.read.canonical import open_writer
     from flowstat.read.files import format_graph, parse_graph, read_graph
     from flowstat.read.graph import Arrow, Component, Graph, Route
@@ -86,6 +88,7 @@ if TYPE_CHECKING:
     from flowstat.run.pool import Together
     from flowstat.run.program import Supervision
     from flowstat.show.draw import draw
+    from flowstat.show.junit import write_junit
     from flowstat.show.plot_coverage import plot_coverage
     from flowstat.show.plot_flows import plot_flows
     from flowstat.show.plot_generations import plot_generations
@@ -181,7 +184,10 @@ _HOMES = {
     "analyze.circulation": ("circulation",),
     "analyze.variants": ("variants",),
     "estimate.observed": ("observed_variants",),
+    "explain.check": ("check",),
+    "explain.property_text": ("parse_property", "read_properties"),
     "show.draw": ("draw",),
+    "show.junit": ("write_junit",),
     "show.plot_coverage": ("plot_coverage",),
     "show.plot_flows": ("plot_flows",),
     "show.plot_generations": ("plot_generations",),
@@ -230,6 +236,7 @@ __all__ = [
     "chain_frame",
     "chain_from_frame",
     "chain_from_networkx",
+    "check",
     "circulation",
     "classes",
     "coarsest",
@@ -263,6 +270,7 @@ __all__ = [
     "open_writer",
     "pairs",
     "parse_graph",
+    "parse_property",
     "plot_coverage",
     "plot_flows",
     "plot_generations",
@@ -274,6 +282,7 @@ __all__ = [
     "read_chain",
     "read_counts",
     "read_graph",
+    "read_properties",
     "read_traces",
     "report",
     "restart",
@@ -297,6 +306,7 @@ __all__ = [
     "work",
     "write_chain",
     "write_counts",
+    "write_junit",
 ]
 
 

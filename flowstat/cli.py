@@ -763,6 +763,75 @@ def sensitivity(
     _print({"sensitivity": find_sensitivity(chain, answer, top=top)}, format)
 
 
+@flowstat.command(
+    epilog="Example: flowstat check orders.graph 'P>=0.8 [ F \"ship\" ]' -t orders.parquet --junit checks.xml"
+)
+@_asks
+@click.argument("properties", metavar="[PROPERTY]...", nargs=-1)
+@click.option("-f", "--file", "files", metavar="FILE", multiple=True, help="Properties, one a line; may be repeated.")
+@click.option(
+    "--confidence",
+    type=click.FloatRange(0, 1, True, True),
+    default=0.95,
+    show_default=True,
+    help="How sure a verdict is to be, with traces.",
+)
+@click.option("--latency", "stated", metavar="ARROW=SECONDS", multiple=True, help="As 'a -> b=0.5,0.1'.")
+@click.option("--junit", "report", metavar="FILE", help="Write JUnit XML, for a build server.")
+@click.option("--strict", is_flag=True, help="What the data can't tell is a failure.")
+@_shows()
+def check(
+    graph: str,
+    properties: tuple[str, ...],
+    traces: tuple[str, ...],
+    prior: float,
+    start: str | None,
+    files: tuple[str, ...],
+    confidence: float,
+    stated: tuple[str, ...],
+    report: str | None,
+    strict: bool,
+    format: str,
+) -> int:
+    """Check properties of runs, in PCTL as PRISM and Storm write it: does each hold, fail, or can't the data tell?
+
+    \b
+    P>=0.99 [ F "shipped" ]          a run comes to shipped
+    P>=0.9 [ F<=20 "shipped" ]       within 20 steps (F{"time"}<=2.5: seconds)
+    P<0.01 [ !"paid" U "shipped" ]   without having been paid before
+    P>=1 [ G !"stuck" ]              never comes to stuck
+    R{"events"}<=12 [ F "end" ]      expected events (or "time") until it ends
+    S<0.2 [ "idle" ]                 share of all steps in the long run
+    P=? [ F "declined" ]             just the number
+
+    A file has one property a line, with a name if you like (soon: P>=0.9 [ ... ]), and # comments. The exit code is 1
+    if a property fails, or with --strict can't be told; else 0.
+    """
+    from flowstat.analyze.arrow_times import read_latencies
+    from flowstat.explain.check import check as find_checks
+    from flowstat.explain.property import asks_time
+    from flowstat.explain.property_text import parse_property, read_properties
+    from flowstat.show.junit import write_junit
+
+    asked = [parse_property(text) for text in properties]
+    asked += [found for file in files for found in read_properties(file)]
+    if not asked:
+        raise click.UsageError("give a property such as 'P>=0.99 [ F \"shipped\" ]', or a file of them with -f")
+    if report is not None:
+        _keep(report, graph, *traces, *files)
+    timed = any(asks_time(one.formula) for one in asked)
+    if stated and not timed:
+        raise click.UsageError('--latency is about times: no property asks for R{"time"} or a window of time')
+    chain = _chain(graph, traces, prior, start, latencies=timed)
+    latencies = read_latencies(chain, stated) or None
+    found = find_checks(chain, asked, confidence=confidence, latencies=latencies)
+    _print({"checks": found}, format)
+    if report is not None:
+        write_junit(found, report, "flowstat" if graph == "-" else Path(graph).stem, strict=strict)
+    click.echo(found.summary, err=True)
+    return EXIT_FAILED if found.holds is False or (strict and found.holds is None) else EXIT_OK
+
+
 @flowstat.command(epilog="Example: flowstat sample orders.graph -t orders.parquet --runs 1000000 --seed 7")
 @_asks
 @click.option("--runs", type=click.IntRange(min=1), default=100_000, show_default=True, help="How many.")

@@ -163,6 +163,7 @@ PUBLIC = {
     *("variants",),
     *("observed_variants",),
     *("iter_cycles",),
+    *("check", "parse_property", "read_properties", "write_junit"),
     *("draw", "report"),
     *(
         "App",
