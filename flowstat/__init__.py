@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from flowstat.analyze.absorption import absorption
     from flowstat.analyze.amplification import amplification
     from flowstat.analyze.answers import Answer
+    from flowstat.analyze.assess import assess
     from flowstat.analyze.before import before
     from flowstat.analyze.circulation import circulation
     from flowstat.analyze.classes import classes
@@ -69,8 +70,10 @@ if TYPE_CHECKING:
     from flowstat.estimate.counts_file import read_counts, write_counts
     from flowstat.estimate.discover import discover
     from flowstat.estimate.observed import observed_variants
+    from flowstat.estimate.remembering import Remembering, remembering
     from flowstat.estimate.second_order import count_pairs, second_order
     from flowstat.estimate.summary import summarise
+    from flowstat.explain.conform import conform
     from flowstat.read.canonical import open_writer
     from flowstat.read.files import format_graph, parse_graph, read_graph
     from flowstat.read.graph import Arrow, Component, Graph, Route
@@ -152,6 +155,12 @@ _HOMES = {
         "count_pairs",
         "second_order",
     ),
+    "estimate.remembering": (
+        "Remembering",
+        "remembering",
+    ),
+    "analyze.assess": ("assess",),
+    "explain.conform": ("conform",),
     "estimate.chain_files": (
         "read_chain",
         "write_chain",
@@ -216,6 +225,7 @@ __all__ = [
     "LatencyLaw",
     "Limits",
     "OutputError",
+    "Remembering",
     "Retry",
     "Route",
     "RunError",
@@ -226,6 +236,7 @@ __all__ = [
     "VirtualTime",
     "absorption",
     "amplification",
+    "assess",
     "before",
     "chain_frame",
     "chain_from_frame",
@@ -235,6 +246,7 @@ __all__ = [
     "coarsest",
     "committor",
     "condition",
+    "conform",
     "count",
     "count_pairs",
     "critical",
@@ -275,6 +287,7 @@ __all__ = [
     "read_counts",
     "read_graph",
     "read_traces",
+    "remembering",
     "report",
     "restart",
     "restrict",

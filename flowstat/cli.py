@@ -43,6 +43,14 @@ FORMATS = ("table", "json", "csv", "markdown")
 READING = "flowstat.reading"
 """Where the context keeps how traces are read."""
 
+REMEMBERING = "flowstat.remembering"
+"""Where it keeps whether nodes are split by the step before, where that matters."""
+
+FOUND = "flowstat.found"
+"""Where it keeps the traces that were found."""
+
+AUTO = "auto"
+
 
 def main() -> NoReturn:
     """Run the command line; bad input ends it with a message and exit code 2, never a traceback."""
@@ -116,6 +124,14 @@ def _reads(command: Command) -> Command:
         if value:
             context.meta.setdefault(READING, {})[parameter.name] = value
 
+    def remember(context: click.Context, parameter: click.Parameter, value: tuple[str, ...]) -> None:
+        sizes = [each for each in value if each != AUTO]
+        if len(sizes) > 1:
+            raise click.UsageError(f"--memory is one size (and {AUTO}), not {' and '.join(sizes)}")
+        if sizes:
+            context.meta.setdefault(READING, {})["memory"] = sizes[0]
+        context.meta[REMEMBERING] = AUTO in value
+
     columns = {
         "case": "Column of a log's case; of OCEL, the object type.",
         "activity": "Column of a log's activity.",
@@ -145,10 +161,12 @@ def _reads(command: Command) -> Command:
         ),
         click.option(
             "--memory",
-            metavar="SIZE",
+            metavar=f"SIZE|{AUTO}",
+            multiple=True,
             expose_value=False,
-            callback=keep,
-            help="What joins may hold in memory, such as 500MB; the rest goes to disk.  [default: 1GB]",
+            callback=remember,
+            help="What joins may hold in memory, such as 500MB; the rest goes to disk.  [default: 1GB]  "
+            f"{AUTO} (may be given too): the chain remembers the step before, at the nodes where that matters.",
         ),
     ]
     for option in reversed(options):
@@ -369,9 +387,8 @@ def reach(
     """Say how likely some message of a run ever comes to any of some nodes, beside one lineage of it."""
     from flowstat.analyze.reach import reach as find_reach
 
-    _print(
-        {"reach": _rows_of(find_reach(_chain(graph, traces, prior, start, lineages=False), targets), states)}, format
-    )
+    chain = _chain(graph, traces, prior, start, lineages=False)
+    _print({"reach": _rows_of(find_reach(chain, _states(chain, targets)), _states(chain, states))}, format)
 
 
 @flowstat.command(epilog="Example: flowstat matrix orders.graph -t orders.parquet --format csv")
@@ -509,6 +526,7 @@ def hitting(
     if states and (shares or horizon is not None):
         raise click.UsageError("--from picks rows of nodes: --quantile and --steps have none, see --start")
     chain = _chain(graph, traces, prior, start)
+    targets, others, states = (_states(chain, names) for names in (targets, others, states))
     goal = targets or None
     results: dict[str, Result] = {}
     if not asked:
@@ -757,10 +775,143 @@ def sensitivity(
     graph: str, traces: tuple[str, ...], prior: float, start: str | None, answer: str, top: int, format: str
 ) -> None:
     """List the shares that an answer depends on most."""
+    from dataclasses import replace
+
+    from flowstat.analyze.answers import Answer
     from flowstat.analyze.sensitivity import sensitivity as find_sensitivity
 
-    chain = _chain(graph, traces, prior, start, latencies=answer.strip() == "time")
-    _print({"sensitivity": find_sensitivity(chain, answer, top=top)}, format)
+    asked = Answer.parse(answer)
+    chain = _chain(graph, traces, prior, start, latencies=asked.kind == "time")
+    if asked.kind in ("hit", "steps"):
+        asked = replace(asked, nodes=_states(chain, asked.nodes))
+    _print({"sensitivity": find_sensitivity(chain, asked, top=top)}, format)
+
+
+@flowstat.command(epilog="Example: flowstat assess orders.graph -t orders.parquet --show memory")
+@_asks
+@click.option(
+    "--rate",
+    type=click.FloatRange(0, 1, True, True),
+    default=0.05,
+    show_default=True,
+    help="Chance of any false alarm if the chain holds.",
+)
+@click.option(
+    "--level", type=click.FloatRange(0, 1, True, True), default=0.95, show_default=True, help="Of the intervals."
+)
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of all chance.")
+@click.option("--top", type=click.IntRange(min=1), default=10, show_default=True, help="How many runs and outcomes.")
+@_shows("verdicts", "memory", "homogeneity", "orders", "variants", "lengths", "answers")
+def assess(
+    graph: str,
+    traces: tuple[str, ...],
+    prior: float,
+    start: str | None,
+    rate: float,
+    level: float,
+    seed: int,
+    top: int,
+    format: str,
+    show: str,
+) -> None:
+    """Say whether the Markov assumption holds, at which nodes not, and what that does to the answers.
+
+    Asked are: does what follows depend on the step before, the time, the worker, the file? Which order of the chain is
+    best? Are whole runs and their lengths as the chain predicts? With --memory auto every other command splits the
+    nodes where history matters.
+    """
+    from flowstat.analyze.assess import assess as find
+
+    if not traces:
+        raise click.UsageError("whether the chain holds is seen in traces: give them with -t")
+    if start is not None or _remembers():
+        raise click.UsageError(f"what is assessed is the chain of the traces: leave out --start and --memory {AUTO}")
+    chain = _chain(graph, traces, prior, None)
+    if chain.graph is None:
+        raise click.UsageError(f"{graph} is a chain with its chances: give a graph")
+    source, memory = _traces(traces)
+    found = find(
+        source, chain.graph, prior, rate=rate, level=level, seed=seed, top=top, memory=memory, counts=chain.counts
+    )
+    tables: dict[str, Result] = {
+        "verdicts": found,
+        "memory": found.memory,
+        "homogeneity": found.homogeneity,
+        "orders": found.orders,
+        "variants": found.variants,
+        "lengths": found.lengths,
+        "answers": found.answers,
+    }
+    _print({name: table for name, table in tables.items() if show in ("all", name)}, format)
+
+
+@flowstat.command(
+    epilog="Example: flowstat conform orders.graph -t orders.parquet --show undeclared --fail-on undeclared"
+)
+@_asks
+@click.option(
+    "--baseline", metavar="TRACE", multiple=True, help="Traces that runs are held against, not -t themselves."
+)
+@click.option(
+    "--level", type=click.FloatRange(0, 1, True, True), default=0.95, show_default=True, help="Of the bounds of shares."
+)
+@click.option(
+    "--rate",
+    type=click.FloatRange(0, 1, True, True),
+    default=0.05,
+    show_default=True,
+    help="How many of the runs told unlikely may be false, as a share.",
+)
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of all chance.")
+@click.option("--top", type=click.IntRange(min=1), default=10, show_default=True, help="How many runs.")
+@click.option(
+    "--fail-on",
+    type=click.Choice(["undeclared", "unseen", "dropped", "runs"]),
+    multiple=True,
+    help="Exit with 1 if there is any; may be repeated.",
+)
+@_shows("verdicts", "undeclared", "unseen", "dropped", "runs")
+def conform(
+    graph: str,
+    traces: tuple[str, ...],
+    prior: float,
+    start: str | None,
+    baseline: tuple[str, ...],
+    level: float,
+    rate: float,
+    seed: int,
+    top: int,
+    fail_on: tuple[str, ...],
+    format: str,
+    show: str,
+) -> None:
+    """Say where traces do not keep to the graph: undeclared flows, arrows never seen, dropped keys, unlikely runs.
+
+    How likely runs are is by the chain of the same traces, or of those of a --baseline.
+    """
+    from flowstat.explain.conform import conform as find
+
+    if not traces:
+        raise click.UsageError("what is held against the graph is traces: give them with -t")
+    if start is not None:
+        raise click.UsageError("runs are held against where the traces start them: leave out --start")
+    if [*traces, *baseline].count("-") > 1:
+        raise click.UsageError("standard input (-) can be read once only")
+    chain = _chain(graph, baseline or traces, prior, None)
+    if chain.graph is None:
+        raise click.UsageError(f"{graph} is a chain with its chances: give a graph")
+    source, memory = _traces(traces)
+    found = find(chain, source, level=level, rate=rate, seed=seed, top=top, memory=memory)
+    tables: dict[str, Result] = {
+        "verdicts": found,
+        "undeclared": found.undeclared,
+        "unseen": found.unseen,
+        "dropped": found.dropped,
+        "runs": found.runs,
+    }
+    _print({name: table for name, table in tables.items() if show in ("all", name)}, format)
+    if any(found.found[question] for question in fail_on):
+        sys.exit(EXIT_FAILED)
 
 
 @flowstat.command(epilog="Example: flowstat sample orders.graph -t orders.parquet --runs 1000000 --seed 7")
@@ -1059,15 +1210,27 @@ def _traces(paths: tuple[str, ...]) -> tuple[Traces, int | None]:
 
     if paths.count("-") > 1:
         raise click.UsageError("standard input (-) can be read once only")
-    return read_traces(*paths, **_reading()), _memory()
+    memory = _memory()
+    # Standard input can't be read again: what stands in for it can.
+    found = click.get_current_context().meta.setdefault(FOUND, {})
+    if paths not in found:
+        found[paths] = read_traces(*paths, **_reading())
+    return found[paths], memory
 
 
 def _memory() -> int | None:
     """Return the bytes that counting may hold, if an option says how many."""
     from flowstat.read.database import size
 
+    if _remembers() and "prior" not in click.get_current_context().params:
+        raise click.UsageError(f"--memory {AUTO} is about a chain, and this makes none: give a size, such as 500MB")
     memory = click.get_current_context().meta.get(READING, {}).get("memory")
     return size(memory) if memory else None
+
+
+def _remembers() -> bool:
+    """Return whether nodes are to be split by the step before."""
+    return bool(click.get_current_context().meta.get(REMEMBERING))
 
 
 @contextmanager
@@ -1566,7 +1729,7 @@ def _chain(
         return _chain_of_file(graph, traces, start)
     if [graph, *traces].count("-") > 1:
         raise click.UsageError("standard input (-) can be read once only")
-    if not traces and any(click.get_current_context().meta.get(READING, {}).values()):
+    if not traces and (_remembers() or any(click.get_current_context().meta.get(READING, {}).values())):
         raise click.UsageError("options of how traces are read need traces: give them with -t")
     declared = read_graph(graph)
     counts = Counts()
@@ -1575,9 +1738,24 @@ def _chain(
         with _progress() as progress:
             counts = count_traces(source, declared, latencies=latencies, memory=memory, progress=progress)
     chain = estimate(counts, declared, prior)
+    begin = start
+    if _remembers():
+        from flowstat.estimate.remembering import remembering
+
+        split = remembering(source, declared, prior, memory=memory, counts=counts)
+        chain, begin = split, split.begin(start) if start is not None else None
     for sentence in data_sentences(chain, lineages=lineages):
         click.echo(sentence, err=True)
-    return replace(chain, start=start_law(chain, start))
+    return replace(chain, start=start_law(chain, begin))
+
+
+def _states(chain: Chain, names: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the states of nodes: several, where a node is split by the step before."""
+    from flowstat.estimate.remembering import Remembering
+
+    if not isinstance(chain, Remembering):
+        return names
+    return tuple(state for name in names for state in chain.states.get(name, (name,)))
 
 
 def _chain_of_file(graph: str, traces: tuple[str, ...], start: str | None) -> Chain:
@@ -1586,7 +1764,7 @@ def _chain_of_file(graph: str, traces: tuple[str, ...], start: str | None) -> Ch
     from flowstat.estimate.chain import start_law
     from flowstat.estimate.chain_files import read_chain
 
-    if traces:
+    if traces or _remembers():
         raise click.UsageError(f"{graph} is a chain with its chances: traces say nothing more, leave out -t")
     chain = read_chain(graph)
     return replace(chain, start=start_law(chain, start))

@@ -133,6 +133,9 @@ PUBLIC = {
         "count_pairs",
         "second_order",
     ),
+    *("Remembering", "remembering"),
+    *("assess",),
+    *("conform",),
     *(
         "read_chain",
         "write_chain",

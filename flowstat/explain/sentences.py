@@ -9,6 +9,7 @@ from flowstat.analyze.cycles import Cycles
 from flowstat.analyze.flows import Flows
 from flowstat.analyze.loops import Loop
 from flowstat.estimate.chain import END, Chain
+from flowstat.estimate.remembering import Remembering
 from flowstat.read.words import shown
 from flowstat.results import counted, number
 
@@ -130,6 +131,8 @@ def data_sentences(chain: Chain, *, lineages: bool = True) -> list[str]:
 
     Without `lineages` the numbers are about whole runs, with all their messages.
     """
+    if isinstance(chain, Remembering) and chain.one is not None:
+        return [*data_sentences(chain.one, lineages=lineages), chain.sentence()]
     counts = chain.counts
     said = [f"{counted(len(chain.names), 'node')}, {counted(chain.P.nnz, 'pair')} of them with messages between."]
     if counts is None:
