@@ -71,6 +71,8 @@ if TYPE_CHECKING:
     from flowstat.estimate.observed import observed_variants
     from flowstat.estimate.second_order import count_pairs, second_order
     from flowstat.estimate.summary import summarise
+    from flowstat.explain.diff import diff
+    from flowstat.explain.plan import plan
     from flowstat.read.canonical import open_writer
     from flowstat.read.files import format_graph, parse_graph, read_graph
     from flowstat.read.graph import Arrow, Component, Graph, Route
@@ -181,6 +183,8 @@ _HOMES = {
     "analyze.circulation": ("circulation",),
     "analyze.variants": ("variants",),
     "estimate.observed": ("observed_variants",),
+    "explain.diff": ("diff",),
+    "explain.plan": ("plan",),
     "show.draw": ("draw",),
     "show.plot_coverage": ("plot_coverage",),
     "show.plot_flows": ("plot_flows",),
@@ -240,6 +244,7 @@ __all__ = [
     "critical",
     "cycles",
     "dead_arrows",
+    "diff",
     "digest",
     "discover",
     "draw",
@@ -263,6 +268,7 @@ __all__ = [
     "open_writer",
     "pairs",
     "parse_graph",
+    "plan",
     "plot_coverage",
     "plot_flows",
     "plot_generations",

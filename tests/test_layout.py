@@ -162,6 +162,8 @@ PUBLIC = {
     *("circulation",),
     *("variants",),
     *("observed_variants",),
+    *("diff",),
+    *("plan",),
     *("iter_cycles",),
     *("draw", "report"),
     *(
