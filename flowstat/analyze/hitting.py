@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from math import inf, sqrt
 from typing import ClassVar, NamedTuple
 
@@ -11,13 +12,16 @@ import numpy as np
 from flowstat.analyze.aim import Aim, Targets, aim_at, chance, weighted
 from flowstat.analyze.bounded import quotient, times
 from flowstat.analyze.elimination import UNIT
-from flowstat.analyze.search import Mask, Vector, backwards, reachable
-from flowstat.analyze.solve import LEAST, TOLERANCE, Solved
+from flowstat.analyze.gradients import Until, until
+from flowstat.analyze.interval import Asked, Gradient
+from flowstat.analyze.intervals import Intervals, WithIntervals, intervals_of
+from flowstat.analyze.search import Mask, Vector, backwards, cut, reachable
+from flowstat.analyze.solve import LEAST, TOLERANCE, Solved, Solver
 from flowstat.analyze.state_rows import StateRows
 from flowstat.errors import AnalysisError
 from flowstat.estimate.chain import Chain, Start, start_law
 from flowstat.read.words import shown
-from flowstat.results import LINEAGES, Result, Row, number
+from flowstat.results import LINEAGES, Row, number
 
 __all__ = ["Hitting", "StateHitting", "hitting"]
 
@@ -41,11 +45,11 @@ class StateHitting(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Hitting(Result):
+class Hitting(WithIntervals):
     """When runs come to any of some nodes: from every state, and (`start`) from where runs start.
 
     A run that is at a target has come there after 0 steps. Where they are finite, `mean` and `variance` have the
-    bounds of `mean_if_hit` and `variance_if_hit`.
+    bounds of `mean_if_hit` and `variance_if_hit`. `sure` has `probability:` and `steps:`, of runs from the start.
     """
 
     title: ClassVar[str] = "Hitting: whether runs come there, and after how many steps"
@@ -72,10 +76,16 @@ class Hitting(Result):
         at, said = self.start, []
         goal = ", ".join(map(shown, self.targets))
         if at.mean_if_hit is None or at.variance_if_hit is None:
-            said.append(f"A run comes to {goal} with probability {number(at.probability)}.")
+            said.append(
+                f"A run comes to {goal} with probability {number(at.probability)}{self.told('probability', '')}."
+            )
         else:
-            steps = f"{number(at.mean_if_hit)} steps (standard deviation {number(sqrt(at.variance_if_hit))})"
-            said.append(f"A run comes to {goal} with probability {number(at.probability)}, then after {steps}.")
+            said.append(
+                f"A run comes to {goal} with probability {number(at.probability)}{self.told('probability', '')}, then "
+                f"after {number(at.mean_if_hit)} steps{self.told('steps', '')}; standard deviation "
+                f"{number(sqrt(at.variance_if_hit))}."
+            )
+        said += self.said()
         if self.reason:
             said.append(f"The mean number of steps is infinite: {self.reason}.")
         chances, means = self.states.columns[0], self.states.columns[3]
@@ -85,7 +95,9 @@ class Hitting(Result):
         return (*said, LINEAGES) if self.fans_out else tuple(said)
 
 
-def hitting(chain: Chain, targets: Targets, start: Start = None) -> Hitting:
+def hitting(
+    chain: Chain, targets: Targets, start: Start = None, *, intervals: Intervals = "delta", level: float = 0.95
+) -> Hitting:
     """Find whether runs come to any of some nodes, and after how many steps.
 
     Parameters
@@ -95,7 +107,13 @@ def hitting(chain: Chain, targets: Targets, start: Start = None) -> Hitting:
     targets
         A node or several.
     start
-        A node or a law over nodes; the chain's start law if not given. It only matters for `Hitting.start`.
+        A node or a law over nodes; the chain's start law if not given. It only matters for `Hitting.start`. One that is
+        given is certain.
+    intervals
+        How intervals of what holds from the start are found, where traces stand behind the chain: `delta`, `sample`, a
+        `Sampling`, or None.
+    level
+        Probability that each holds its number, in (0, 1).
 
     Returns
     -------
@@ -126,7 +144,51 @@ def hitting(chain: Chain, targets: Targets, start: Start = None) -> Hitting:
     >>> at.probability, at.mean, at.variance
     (1.0, 2.0, 2.0)
     """
-    law = start_law(chain, start)
+    targets = targets if isinstance(targets, str) or not isinstance(targets, Iterable) else tuple(targets)
+    found = _found(chain, targets, start_law(chain, start))
+
+    def asked() -> dict[str, Asked]:
+        return _asked(chain, found, start)
+
+    def again(other: Chain) -> dict[str, float]:
+        at = _found(other, targets, other.start if start is None else start_law(chain, start)).start
+        steps = {} if at.mean_if_hit is None else {"steps:": at.mean_if_hit}
+        return {"probability:": at.probability, **steps}
+
+    return replace(found, sure=intervals_of(chain, intervals, level, asked, again), level=level)
+
+
+def _asked(chain: Chain, found: Hitting, start: Start) -> dict[str, Asked]:
+    """Return what holds from the start, with the gradients of both."""
+    at = found.start
+    if not at.probability:
+        return {}
+    inside = np.zeros(len(chain.names))
+    inside[[chain.index[name] for name in found.targets]] = 1.0
+
+    def solved(of: Chain) -> Until:
+        law = of.start if start is None else start_law(chain, start)
+        solver = Solver(cut(of.P, inside > 0), np.where(inside > 0, 1.0, of.stop))
+        return until(solver, law, inside, np.ones(solver.P.nnz), np.zeros(solver.n))
+
+    made = solved(chain)
+    chances, means = (_whole(chain, each, inside, start) for each in (made.of_chance, made.of_mean))
+    asked = {"probability:": Asked(at.probability, lambda: chances, lambda other: solved(other).chance, most=1.0)}
+    if at.mean_if_hit:
+        asked["steps:"] = Asked(at.mean_if_hit, lambda: means, lambda other: solved(other).mean)
+    return asked
+
+
+def _whole(chain: Chain, of: Gradient, inside: Vector, start: Start) -> Gradient:
+    """Return a gradient for all arrows of the chain: those from the targets don't matter, nor a start that is given."""
+    arrows = np.zeros(chain.P.nnz)
+    arrows[inside[chain.arrows()[0]] == 0] = of.arrows
+    ends = np.where(inside > 0, 0.0, of.ends)
+    return Gradient(arrows, ends, of.starts if start is None else np.zeros(len(ends)))
+
+
+def _found(chain: Chain, targets: Targets, law: Vector) -> Hitting:
+    """Return the answer without intervals."""
     aim = aim_at(chain, targets)
     hit, miss = aim.chances
     mean, product = _means(aim, hit)
