@@ -503,13 +503,22 @@ def report(
     title: str | None,
     top: int,
 ) -> None:
-    """Write a report for a design review: one file, HTML or Markdown."""
+    """Write a report for a design review: one file, HTML, PDF or Markdown."""
+    from flowstat.estimate.summary import summarise
     from flowstat.show.report import report as write_report
+    from flowstat.show.sources import sources_of
 
     stem = "report" if graph == "-" else Path(graph).stem
     target = output or f"{stem}.html"
     _keep(target, graph, *traces)
-    write_report(_chain(graph, traces, prior, start), target, title=title or stem, top=top)
+    chain = _chain(graph, traces, prior, start, latencies=True)
+    source = summary = None
+    if traces and "-" not in traces:
+        source, memory = _traces(traces)
+        with _progress() as progress:
+            summary = summarise(source, memory=memory, progress=progress)
+    sources = sources_of(None if graph == "-" else graph, source, summary)
+    write_report(chain, target, title=title or stem, top=top, sources=sources)
     click.echo(f"wrote {target}", err=True)
 
 

@@ -9,14 +9,14 @@ from typing import ClassVar, NamedTuple
 
 import numpy as np
 
-from flowstat.analyze.aim import Aim, Targets, aim_at, chance, weighted
+from flowstat.analyze.aim import Aim, Targets, aim_at, chance, weighted, why_missed
 from flowstat.analyze.bounded import quotient, times
 from flowstat.analyze.elimination import UNIT
-from flowstat.analyze.gradients import Until, until
-from flowstat.analyze.interval import Asked, Gradient
+from flowstat.analyze.hitting_intervals import asked_hitting
+from flowstat.analyze.interval import Asked
 from flowstat.analyze.intervals import Intervals, WithIntervals, intervals_of
-from flowstat.analyze.search import Mask, Vector, backwards, cut, reachable
-from flowstat.analyze.solve import LEAST, TOLERANCE, Solved, Solver
+from flowstat.analyze.search import Mask, Vector, backwards
+from flowstat.analyze.solve import LEAST, TOLERANCE, Solved
 from flowstat.analyze.state_rows import StateRows
 from flowstat.errors import AnalysisError
 from flowstat.estimate.chain import Chain, Start, start_law
@@ -148,7 +148,8 @@ def hitting(
     found = _found(chain, targets, start_law(chain, start))
 
     def asked() -> dict[str, Asked]:
-        return _asked(chain, found, start)
+        at = found.start
+        return asked_hitting(chain, found.targets, at.probability, at.mean_if_hit, start)
 
     def again(other: Chain) -> dict[str, float]:
         at = _found(other, targets, other.start if start is None else start_law(chain, start)).start
@@ -156,35 +157,6 @@ def hitting(
         return {"probability:": at.probability, **steps}
 
     return replace(found, sure=intervals_of(chain, intervals, level, asked, again), level=level)
-
-
-def _asked(chain: Chain, found: Hitting, start: Start) -> dict[str, Asked]:
-    """Return what holds from the start, with the gradients of both."""
-    at = found.start
-    if not at.probability:
-        return {}
-    inside = np.zeros(len(chain.names))
-    inside[[chain.index[name] for name in found.targets]] = 1.0
-
-    def solved(of: Chain) -> Until:
-        law = of.start if start is None else start_law(chain, start)
-        solver = Solver(cut(of.P, inside > 0), np.where(inside > 0, 1.0, of.stop))
-        return until(solver, law, inside, np.ones(solver.P.nnz), np.zeros(solver.n))
-
-    made = solved(chain)
-    chances, means = (_whole(chain, each, inside, start) for each in (made.of_chance, made.of_mean))
-    asked = {"probability:": Asked(at.probability, lambda: chances, lambda other: solved(other).chance, most=1.0)}
-    if at.mean_if_hit:
-        asked["steps:"] = Asked(at.mean_if_hit, lambda: means, lambda other: solved(other).mean)
-    return asked
-
-
-def _whole(chain: Chain, of: Gradient, inside: Vector, start: Start) -> Gradient:
-    """Return a gradient for all arrows of the chain: those from the targets don't matter, nor a start that is given."""
-    arrows = np.zeros(chain.P.nnz)
-    arrows[inside[chain.arrows()[0]] == 0] = of.arrows
-    ends = np.where(inside > 0, 0.0, of.ends)
-    return Gradient(arrows, ends, of.starts if start is None else np.zeros(len(ends)))
 
 
 def _found(chain: Chain, targets: Targets, law: Vector) -> Hitting:
@@ -196,7 +168,7 @@ def _found(chain: Chain, targets: Targets, law: Vector) -> Hitting:
     never = aim.doubtful
     states = StateRows(StateHitting, chain.names, *_columns(hit, mean, variance, never))
     begin = _from_law(law, hit, mean, product, variance, scaled, never)
-    reason = _reason(aim, law, miss) if begin.mean == inf else None
+    reason = why_missed(aim, law, miss) if begin.mean == inf else None
     return Hitting(aim.names, begin, states, reason, chain.fans_out)
 
 
@@ -328,17 +300,3 @@ def _from_law(
         float(m.bound),
         0.0 if variance_if is None else float(v.bound),
     )
-
-
-def _reason(aim: Aim, law: Vector, miss: Solved) -> str:
-    """Say why runs may never come to the targets."""
-    chain = aim.chain
-    if not (law[aim.able] > 0).any():
-        return "nothing leads there from the start"
-    live = reachable(aim.arrows, law > 0)
-    ends = np.flatnonzero(live & aim.able & ~aim.inside & (chain.stop > 0))
-    astray = np.flatnonzero(live & ~aim.able)
-    ways = [f"end before, such as at {shown(chain.names[ends[0]])}"] if len(ends) else []
-    ways += [f"come where nothing leads there, such as to {shown(chain.names[astray[0]])}"] if len(astray) else []
-    missed = chance(weighted(law, miss)[0])
-    return f"with probability {number(missed)} runs {' or '.join(ways)}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import exp, inf, isfinite, log, sqrt
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 from scipy import special
@@ -18,6 +18,9 @@ __all__ = ["Asked", "Gradient", "Interval", "Sampling", "beta", "by_delta", "by_
 
 NORMAL = 1e8
 """From this weight on, on both sides, a beta law is normal to four digits of its width, and its inverse loses more."""
+
+FEW = 5
+"""How often what a number hangs on is to be seen, on average by its part of the variance."""
 
 ROUNDED = 1e-12
 """A deviation of no more of the number itself than that is one of rounding: the number is certain."""
@@ -36,11 +39,15 @@ class Sampling:
 
 
 class Interval(NamedTuple):
-    """An interval that holds a number at a stated credibility; `straight` is False where its gradient is not enough."""
+    """An interval that holds a number at a stated credibility.
+
+    `doubt` says what there is against it: `few`, what the number hangs on was seen less than five times, so that the
+    prior speaks; `curved`, its gradient is not enough.
+    """
 
     low: float
     high: float
-    straight: bool = True
+    doubt: Literal["", "few", "curved"] = ""
 
 
 @dataclass(frozen=True)
@@ -107,7 +114,7 @@ def by_delta(posterior: Posterior, asked: Asked, level: float) -> Interval | Non
     the least value is normal.
 
     The answer is computed again a standard deviation on both sides, where it changes fastest: if it does not move there
-    as its gradient says, the interval is not `straight`.
+    as its gradient says, the interval is `curved`.
     """
     if not isfinite(asked.value):
         return None
@@ -120,14 +127,17 @@ def by_delta(posterior: Posterior, asked: Asked, level: float) -> Interval | Non
         return found
     worth = posterior.apart(worth_of(posterior, gradient))
     step = posterior.chance * worth / ((posterior.total[posterior.node] + 1) * sd)
-    reach = sqrt(float(posterior.spread(worth).sum())) / sd
+    each = posterior.spread(worth)
+    reach = sqrt(float(each.sum())) / sd
     if reach < STRAIGHT:  # it is the starts that it hangs on, of which it is linear
         return found
+    if float(each @ posterior.events) < FEW * float(each.sum()):
+        return found._replace(doubt="few")
     for sign in (-1.0, 1.0):
         moved = asked.again(posterior.moved(sign * step))
         expected = reach * reach * sd
         if not isfinite(moved) or _apart(asked, sign, moved, expected) > STRAIGHT:
-            return found._replace(straight=False)
+            return found._replace(doubt="curved")
     return found
 
 

@@ -13,7 +13,7 @@ from flowstat.estimate.chain import Chain
 from flowstat.read.words import shown
 from flowstat.results import Result, number
 
-__all__ = ["CURVED", "Intervals", "WithIntervals", "check_level", "how_many", "intervals_of"]
+__all__ = ["DOUBTS", "Intervals", "WithIntervals", "check_level", "how_many", "intervals_of"]
 
 Intervals = Literal["delta", "sample"] | Sampling | None
 """How intervals are found: by the gradient of the answer, by chains that are drawn from the posterior, or not."""
@@ -26,8 +26,11 @@ MOST = 50
 
 NAMED = 5
 
-CURVED = "chains drawn from what the traces show give better ones (--intervals sample)"
-"""What helps where the gradient is not enough."""
+DOUBTS = {
+    "few": "What these hang on was seen less than five times, so that their intervals say much of the prior",
+    "curved": "Too few data for quick intervals; chains drawn from the traces give better ones (--intervals sample)",
+}
+"""What is said of intervals that are in doubt."""
 
 
 @dataclass(frozen=True)
@@ -60,12 +63,10 @@ class WithIntervals(Result):
         if not self.sure:
             return []
         said = [f"Intervals hold their number with {self.level:.0%} probability, by what the traces show."]
-        curved = [
-            key.partition(":")[2] or key.partition(":")[0] for key, each in self.sure.items() if not each.straight
-        ]
-        if curved:
-            few = ", ".join(map(shown, dict.fromkeys(curved[:NAMED])))
-            said.append(f"Too few data for the quick intervals of {few}{', ...' * (len(curved) > NAMED)}: {CURVED}.")
+        for doubt, why in DOUBTS.items():
+            some = [key.strip(":").replace(":", " of ", 1) for key, each in self.sure.items() if each.doubt == doubt]
+            if some:
+                said.append(f"{why}: {', '.join(map(shown, some[:NAMED]))}{', ...' * (len(some) > NAMED)}.")
         return said
 
 

@@ -14,7 +14,7 @@ from flowstat.analyze.bounded import exact, minus, quotient, row_sums, times
 from flowstat.analyze.elimination import UNIT
 from flowstat.analyze.gradients import answered
 from flowstat.analyze.interval import Asked, by_delta, parts
-from flowstat.analyze.intervals import CURVED, check_level
+from flowstat.analyze.intervals import DOUBTS, check_level
 from flowstat.analyze.observing import fewest
 from flowstat.analyze.solve import Index, Solved, Vector
 from flowstat.errors import AnalysisError
@@ -84,8 +84,8 @@ class Sensitivity(Result):
     low: float | None = None
     high: float | None = None
     level: float = 0.95
-    straight: bool = True
-    """Whether the gradient is enough for the interval; if not, chains are to be drawn for it."""
+    doubt: str = ""
+    """What there is against the interval: see `flowstat.analyze.interval.Interval`."""
 
     @property
     def error_bound(self) -> float:
@@ -107,8 +107,8 @@ class Sensitivity(Result):
         if self.low is not None and self.high is not None:
             sure = f", with {self.level:.0%} probability between {number(self.low)} and {number(self.high)}"
         said = [f"{self.answer} is {number(self.value)}{sure}" + (f": {self.reason}." if self.reason else ".")]
-        if not self.straight:
-            said.append(f"There are too few data for that interval: {CURVED}.")
+        if self.doubt:
+            said.append(f"{DOUBTS[self.doubt]}.")
         if self.effects:
             said.append(
                 "effect: change of the answer per share moved here from the node's other ways; elasticity: percent of "
@@ -239,7 +239,7 @@ def _with_interval(made: Sensitivity, posterior: Posterior, asked: Asked, ways: 
     for effect, (i, j) in zip(made.effects, ways, strict=True):
         part = float(by_way[m + i if j == n else place[i, j]])
         effects.append(replace(effect, uncertainty=part, observe=None if more is None else ceil(more[i])))
-    return replace(made, effects=tuple(effects), low=sure.low, high=sure.high, straight=sure.straight)
+    return replace(made, effects=tuple(effects), low=sure.low, high=sure.high, doubt=sure.doubt)
 
 
 def _directions(chain: Chain, found: Adjoint) -> tuple[Index, Index, Vector, Solved, Solved]:

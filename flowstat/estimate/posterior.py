@@ -44,8 +44,8 @@ class Posterior:
         Its weight in events: those seen, and its part of the prior.
     total : (n,)
         The weights of each node together; 0 where the shares were stated, and are certain.
-    seen : (n,)
-        How many events stand behind it.
+    events : (k,)
+        How many of them were seen.
     shares, messages : (k, m + n) sparse
         What each pattern adds to the share of every arrow (in the order of `chain.arrows`) and of every end; and how
         many messages it sends along each arrow.
@@ -57,7 +57,7 @@ class Posterior:
     node: Index
     weight: Vector
     total: Vector
-    seen: Vector
+    events: Vector
     shares: sparse.csr_array
     messages: sparse.csr_array
     starts: Vector
@@ -132,16 +132,18 @@ def posterior_of(chain: Chain) -> Posterior | None:
         return None
     n, m = len(chain.names), chain.P.nnz
     found = pattern_weights(chain, set(chain.index), 1.0)
-    total, seen = np.zeros(n), np.zeros(n)
+    total = np.zeros(n)
+    known_by = {(chain.index.get(name), _pattern(chain, sent)): float(n) for (name, sent), n in counts.table.items()}
     node: list[int] = []
     weight: list[float] = []
+    seen: list[float] = []
     line: list[int] = []
     sent: list[int] = []
     number: list[float] = []
     for i in sorted(found):
         weights, total[i] = found[i]
-        seen[i] = counts.events.get(chain.names[i], 0)
         for pattern, events in weights.items():
+            seen.append(known_by.get((i, pattern), 0.0))
             for j, times in pattern or ((n, 1),):
                 line.append(len(node))
                 sent.append(j)
@@ -179,7 +181,7 @@ def posterior_of(chain: Chain) -> Posterior | None:
         whose[keep],
         value[keep],
         total,
-        seen,
+        np.array(seen)[keep],
         sparse.csr_array(shares[keep]),
         sparse.csr_array(messages[keep]),
         starts,
@@ -212,13 +214,20 @@ def pattern_weights(chain: Chain, nodes: set[str], one: N) -> dict[int, tuple[di
     for (name, sent), events in counts.table.items():
         if name not in nodes or name not in chain.index:
             continue
-        targets = parse_pattern(sent)
-        if any(target not in chain.index for target, _ in targets):
+        pattern = _pattern(chain, sent)
+        if pattern is None:
             continue
-        pattern = tuple(sorted((chain.index[target], times) for target, times in targets))
         weights = found[chain.index[name]][0]
         weights[pattern] = weights.get(pattern, 0 * one) + one * events
     return {i: ({p: w for p, w in weights.items() if w}, total) for i, (weights, total) in found.items()}
+
+
+def _pattern(chain: Chain, sent: str) -> Pattern | None:
+    """Return a send pattern by positions; None if a node is not in the chain."""
+    targets = parse_pattern(sent)
+    if any(target not in chain.index for target, _ in targets):
+        return None
+    return tuple(sorted((chain.index[target], times) for target, times in targets))
 
 
 def _dirichlet(group: Index, weight: Vector, groups: int, rng: np.random.Generator) -> Vector:
