@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import pairwise
 from math import inf, isinf, sqrt
 from typing import ClassVar, Literal
 
 import numpy as np
 
-from flowstat.analyze.answers import Answer
 from flowstat.analyze.bounded import exact, minus, times
 from flowstat.analyze.elimination import UNIT
-from flowstat.analyze.gradients import answered
+from flowstat.analyze.gradients import collected
 from flowstat.analyze.interval import Asked
 from flowstat.analyze.intervals import Intervals, WithIntervals, how_many, intervals_of
 from flowstat.analyze.solve import Index, Solved, Solver, Vector, total
@@ -139,14 +139,28 @@ def absorption(chain: Chain, start: Start = None, *, intervals: Intervals = "del
     found = _found(chain, start_law(chain, start))
 
     def asked() -> dict[str, Asked]:
-        some = {f"probability:{o.outcome}": Answer("chance", o.nodes[:1]) for o in found.outcomes[: how_many(chain)]}
-        return {key: answered(chain, each, start) for key, each in {"events:": Answer("events"), **some}.items()}
+        some = found.outcomes[: how_many(chain)]
+        gains, ends = (np.zeros((len(chain.names), len(some) + 1)) for _ in range(2))
+        gains[:, 0] = 1.0
+        for k, outcome in enumerate(some):
+            ends[[chain.index[name] for name in outcome.nodes], k + 1] = 1.0
+        events, *chances = collected(chain, start, gains, ends)
+        parts = {"events:": Asked(found.events, events, lambda other: again(other)["events:"])}
+        for outcome, chance in zip(some, chances, strict=True):
+            one = partial(_chance, again, f"probability:{outcome.outcome}")
+            parts[f"probability:{outcome.outcome}"] = Asked(outcome.probability, chance, one, most=1.0)
+        return parts
 
     def again(other: Chain) -> dict[str, float]:
         of = _found(other, other.start if start is None else start_law(chain, start))
         return {"events:": of.events} | {f"probability:{o.outcome}": o.probability for o in of.outcomes}
 
     return replace(found, sure=intervals_of(chain, intervals, level, asked, again), level=level)
+
+
+def _chance(again: Callable[[Chain], dict[str, float]], key: str, other: Chain) -> float:
+    """Return one number of another chain."""
+    return again(other).get(key, 0.0)
 
 
 def _found(chain: Chain, law: Vector) -> Absorption:

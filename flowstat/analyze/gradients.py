@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 from scipy import sparse
@@ -20,6 +22,7 @@ __all__ = [
     "Return",
     "Until",
     "answered",
+    "collected",
     "gain_gradient",
     "gradient_of",
     "perron_root",
@@ -81,6 +84,38 @@ def recorded(chain: Chain, known: Latencies, passed: Vector) -> float:
     return total
 
 
+def collected(chain: Chain, start: Start, gains: Vector, ends: Vector) -> list[Callable[[], Gradient]]:
+    """Return the gradients of what runs collect in all, of several kinds at once.
+
+    Parameters
+    ----------
+    gains : (n, k)
+        What an event at each node brings of each kind, till a closed class is come to.
+    ends : (n, k)
+        What of it an event brings only if the run ends with it: that is not in `gains`. Where runs are caught, what it
+        is worth to be there.
+
+    Notes
+    -----
+    With v the visits and x_j what is expected from j on, the derivative with respect to p_ij is `v_i x_j`: one solution
+    forward, and one backward for each kind by the same factorisation.
+    """
+    solver = Solver(chain.P, chain.stop)
+    closed = closed_states(solver)
+    v = np.where(closed, 0.0, solver.visits(start_law(chain, start))[0].values)
+    caught = np.where(closed[:, None], ends, 0.0)
+    whole = gains + ends * chain.stop[:, None] + chain.P @ caught
+    x = np.where(closed[:, None], caught, solver.backward(np.where(closed[:, None], 0.0, whole)).values)
+    rows, columns, _ = chain.arrows()
+    free = start is None
+
+    def made(k: int) -> Gradient:
+        last = np.where(closed, 0.0, v * ends[:, k])
+        return Gradient(v[rows] * x[columns, k], last, x[:, k] if free else np.zeros(len(v)))
+
+    return [partial(made, k) for k in range(gains.shape[1])]
+
+
 @dataclass(frozen=True)
 class Until:
     """The chance of an outcome, and the mean time till then of the runs that have it; each with its gradient."""
@@ -91,7 +126,7 @@ class Until:
     of_mean: Gradient
 
 
-def until(solver: Solver, law: Vector, inside: Vector, each: Vector, last: Vector, more: float = 0.0) -> Until:
+def until(solver: Solver, law: Vector, inside: Vector, each: Vector, last: Vector) -> Until:
     """Return the chance of an outcome, and the mean time till then.
 
     Parameters
@@ -102,8 +137,6 @@ def until(solver: Solver, law: Vector, inside: Vector, each: Vector, last: Vecto
         1 where a run that ends has the outcome, or at the nodes of a closed class that is the outcome.
     each, last : (m,), (n,)
         What every arrow takes, and every end.
-    more
-        A variance of the mean that comes of something else than shares.
 
     Notes
     -----
@@ -133,7 +166,6 @@ def until(solver: Solver, law: Vector, inside: Vector, each: Vector, last: Vecto
         (arrows - mean * of_chance.arrows) / chance,
         ((u + v * last) * ends - mean * of_chance.ends) / chance,
         (g - mean * h) / chance,
-        more=more,
     )
     return Until(chance, mean, of_chance, of_mean)
 

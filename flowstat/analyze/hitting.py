@@ -110,8 +110,7 @@ def hitting(
         A node or a law over nodes; the chain's start law if not given. It only matters for `Hitting.start`. One that is
         given is certain.
     intervals
-        How intervals of what holds from the start are found, where traces stand behind the chain: `delta`, `sample`, a
-        `Sampling`, or None.
+        How intervals of what holds from the start are found, if traces stand behind the chain: see `absorption`.
     level
         Probability that each holds its number, in (0, 1).
 

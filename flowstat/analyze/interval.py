@@ -22,6 +22,9 @@ NORMAL = 1e8
 FEW = 5
 """How often what a number hangs on is to be seen, on average by its part of the variance."""
 
+NARROW = 0.1
+"""Of how far a number is from the ends of its range a deviation may be for its gradient to be enough, unseen."""
+
 ROUNDED = 1e-12
 """A deviation of no more of the number itself than that is one of rounding: the number is certain."""
 
@@ -113,8 +116,8 @@ def by_delta(posterior: Posterior, asked: Asked, level: float) -> Interval | Non
     The law is taken to be a beta law where the number is a chance, else one of which the logarithm of the distance from
     the least value is normal.
 
-    The answer is computed again a standard deviation on both sides, where it changes fastest: if it does not move there
-    as its gradient says, the interval is `curved`.
+    Where the deviation is not small, the answer is computed again at one of it on both sides, where it changes fastest:
+    if it does not move there as its gradient says, the interval is `curved`.
     """
     if not isfinite(asked.value):
         return None
@@ -133,6 +136,8 @@ def by_delta(posterior: Posterior, asked: Asked, level: float) -> Interval | Non
         return found
     if float(each @ posterior.events) < FEW * float(each.sum()):
         return found._replace(doubt="few")
+    if sd < NARROW * min(asked.value - asked.least, asked.most - asked.value):
+        return found
     for sign in (-1.0, 1.0):
         moved = asked.again(posterior.moved(sign * step))
         expected = reach * reach * sd

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from functools import cached_property
 from math import sqrt
 
 import numpy as np
@@ -23,7 +25,7 @@ def asked_times(timed: Timed, start: Start) -> dict[str, Asked]:
     asked = {}
     for way in timed.ways[: how_many(timed.chain)]:
         solved = _Way(timed, way, start)
-        made = solved(timed.chain)
+        made = solved.own
         asked[f"mean:{way.outcome}"] = Asked(made.mean, solved.of_mean, solved.mean)
         asked[f"probability:{way.outcome}"] = Asked(made.chance, solved.of_chance, solved.chance, most=1.0)
     return asked
@@ -37,10 +39,15 @@ class _Way:
         self.inside = np.zeros(len(timed.law))
         self.inside[way.states] = 1.0
 
-    def __call__(self, chain: Chain, more: float = 0.0) -> Until:
+    @cached_property
+    def own(self) -> Until:
+        """What holds for the chain itself."""
+        return self(self.timed.chain)
+
+    def __call__(self, chain: Chain) -> Until:
         times = self.timed.times
         law = self.timed.law if self.start is not None else chain.start
-        return until(Solver(chain.P, chain.stop), law, self.inside, times.mean, times.end_mean, more)
+        return until(Solver(chain.P, chain.stop), law, self.inside, times.mean, times.end_mean)
 
     def mean(self, chain: Chain) -> float:
         """Return the mean time."""
@@ -52,17 +59,16 @@ class _Way:
 
     def of_mean(self) -> Gradient:
         """Return the gradient of the mean time."""
-        timed = self.timed
-        made = self(timed.chain)
+        timed, made = self.timed, self.own
         # How often the runs with the outcome take each arrow.
         rows, columns, shares = timed.chain.arrows()
         passed = timed.passed.values[rows] * shares * made.of_chance.starts[columns] / made.chance
         more = recorded(timed.chain, timed.times.known, passed)
-        return self._whole(self(timed.chain, more).of_mean)
+        return self._whole(replace(made.of_mean, more=more))
 
     def of_chance(self) -> Gradient:
         """Return the gradient of the chance."""
-        return self._whole(self(self.timed.chain).of_chance)
+        return self._whole(self.own.of_chance)
 
     def _whole(self, of: Gradient) -> Gradient:
         starts = of.starts if self.start is None else np.zeros(len(of.starts))

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from flowstat.analyze.aim import Targets, node_mask
-from flowstat.analyze.answers import Answer
 from flowstat.analyze.bounded import Mask, exact, minus, quotient, times
 from flowstat.analyze.elimination import UNIT
-from flowstat.analyze.gradients import answered
+from flowstat.analyze.gradients import collected
 from flowstat.analyze.interval import Asked
 from flowstat.analyze.intervals import Intervals, WithIntervals, how_many, intervals_of
 from flowstat.analyze.solve import Solved, Solver, Vector, total
@@ -135,14 +135,26 @@ def visits(
     found = _found(chain, law, chosen)
 
     def asked() -> dict[str, Asked]:
-        some = [v.node for v in found.nodes[: how_many(chain)] if 0 < v.visits < np.inf]
-        return {f"visits:{node}": answered(chain, Answer("visits", (node,)), start) for node in some}
+        some = [v for v in found.nodes[: how_many(chain)] if 0 < v.visits < np.inf]
+        gains = np.zeros((len(chain.names), len(some)))
+        gains[[chain.index[v.node] for v in some], range(len(some))] = 1.0
+        made = collected(chain, start, gains, np.zeros_like(gains))
+        return {
+            f"visits:{v.node}": Asked(v.visits, gradient, partial(_visited, chain, start, v.node))
+            for v, gradient in zip(some, made, strict=True)
+        }
 
     def again(other: Chain) -> dict[str, float]:
         passed = Solver(other.P, other.stop).visits(other.start if start is None else law)[0].values
         return {f"visits:{name}": float(v) for name, v in zip(chain.names, passed, strict=True) if v}
 
     return replace(found, sure=intervals_of(chain, intervals, level, asked, again), level=level)
+
+
+def _visited(chain: Chain, start: Start, node: str, other: Chain) -> float:
+    """Return the visits to a node in a chain with other shares."""
+    law = other.start if start is None else start_law(chain, start)
+    return float(Solver(other.P, other.stop).visits(law)[0].values[chain.index[node]])
 
 
 def _found(chain: Chain, law: Vector, asked: Mask | None) -> Visits:
