@@ -43,6 +43,9 @@ FORMATS = ("table", "json", "csv", "markdown")
 READING = "flowstat.reading"
 """Where the context keeps how traces are read."""
 
+SURE = "flowstat.sure"
+"""Where it keeps how intervals are found."""
+
 
 def main() -> NoReturn:
     """Run the command line; bad input ends it with a message and exit code 2, never a traceback."""
@@ -156,6 +159,45 @@ def _reads(command: Command) -> Command:
     return command
 
 
+def _sures(command: Command) -> Command:
+    """Add how intervals are found; see `_sure`."""
+
+    def keep(context: click.Context, parameter: click.Parameter, value: Any) -> None:
+        context.meta.setdefault(SURE, {})[parameter.name] = value
+
+    for option in (
+        click.option(
+            "--draws",
+            type=click.IntRange(min=2),
+            default=1000,
+            show_default=True,
+            expose_value=False,
+            callback=keep,
+            help="Chains to draw, with --intervals sample.",
+        ),
+        click.option(
+            "--level",
+            type=click.FloatRange(0, 1, True, True),
+            default=0.95,
+            show_default=True,
+            expose_value=False,
+            callback=keep,
+            help="Probability that an interval holds its number.",
+        ),
+        click.option(
+            "--intervals",
+            type=click.Choice(["delta", "sample", "none"]),
+            default="delta",
+            show_default=True,
+            expose_value=False,
+            callback=keep,
+            help="By gradients, or by chains drawn from what the traces show.",
+        ),
+    ):
+        command = option(command)
+    return command
+
+
 def _shows(*tables: str) -> Callable[[Command], Command]:
     """Add the format of the answer and, where it has several tables, the choice among them."""
 
@@ -190,6 +232,7 @@ def _shows(*tables: str) -> Callable[[Command], Command]:
     multiple=True,
     help="With --by time, where traces have no times: as 'a -> b=0.5'; may be repeated.",
 )
+@_sures
 @_shows("loops", "cycles")
 def cycles(
     graph: str,
@@ -217,9 +260,10 @@ def cycles(
     results: dict[str, Result] = {}
     sentences: list[str] = []
     if show in ("all", "loops"):
-        found = loops(chain)
+        with _sure() as sure:
+            found = loops(chain, **sure)
         results["loops"] = found
-        sentences = [f"{'  ' * loop.depth}{loop_sentence(loop, found.fans_out)}" for loop in found.loops]
+        sentences = [f"{'  ' * loop.depth}{loop_sentence(loop, found.fans_out, found)}" for loop in found.loops]
     if show in ("all", "cycles"):
         results["cycles"] = find_cycles(chain, top, max_length=max_length, by=by, through=through, latencies=latencies)
     if sentences and format == "table":
@@ -243,6 +287,7 @@ def circulation(
 
 @flowstat.command(epilog="Example: flowstat absorbing orders.graph -t orders.parquet --show outcomes")
 @_asks
+@_sures
 @_shows("outcomes", "visits", "classes")
 def absorbing(graph: str, traces: tuple[str, ...], prior: float, start: str | None, format: str, show: str) -> None:
     """Say where runs end or get stuck, after how many events, and how often they come to each node."""
@@ -253,9 +298,11 @@ def absorbing(graph: str, traces: tuple[str, ...], prior: float, start: str | No
     chain = _chain(graph, traces, prior, start)
     results: dict[str, Result] = {}
     if show in ("all", "outcomes"):
-        results["outcomes"] = absorption(chain)
+        with _sure() as sure:
+            results["outcomes"] = absorption(chain, **sure)
     if show in ("all", "visits"):
-        results["visits"] = visits(chain)
+        with _sure() as sure:
+            results["visits"] = visits(chain, **sure)
     if show in ("all", "classes"):
         results["classes"] = classes(chain)
     _print(results, format)
@@ -269,6 +316,7 @@ def absorbing(graph: str, traces: tuple[str, ...], prior: float, start: str | No
 @click.option(
     "--latency", "stated", metavar="ARROW=SECONDS", multiple=True, help="As 'a -> b=0.5,0.1': mean and deviation."
 )
+@_sures
 @_shows()
 def flows(
     graph: str,
@@ -291,7 +339,10 @@ def flows(
         raise click.UsageError("--timed and --latency are about flows: --variants has no times")
     chain = _chain(graph, traces, prior, start, latencies=timed)
     if not whole:
-        _print({"flows": find_flows(chain, top, latencies=read_latencies(chain, stated) or None)}, format)
+        latencies = read_latencies(chain, stated) or None
+        with _sure() as sure:
+            found = find_flows(chain, top, latencies=latencies, **sure)
+        _print({"flows": found}, format)
         return
     observed = None
     if traces:
@@ -452,13 +503,22 @@ def report(
     title: str | None,
     top: int,
 ) -> None:
-    """Write a report for a design review: one file, HTML or Markdown."""
+    """Write a report for a design review: one file, HTML, PDF or Markdown."""
+    from flowstat.estimate.summary import summarise
     from flowstat.show.report import report as write_report
+    from flowstat.show.sources import sources_of
 
     stem = "report" if graph == "-" else Path(graph).stem
     target = output or f"{stem}.html"
     _keep(target, graph, *traces)
-    write_report(_chain(graph, traces, prior, start), target, title=title or stem, top=top)
+    chain = _chain(graph, traces, prior, start, latencies=True)
+    source = summary = None
+    if traces and "-" not in traces:
+        source, memory = _traces(traces)
+        with _progress() as progress:
+            summary = summarise(source, memory=memory, progress=progress)
+    sources = sources_of(None if graph == "-" else graph, source, summary)
+    write_report(chain, target, title=title or stem, top=top, sources=sources)
     click.echo(f"wrote {target}", err=True)
 
 
@@ -479,6 +539,7 @@ def report(
     "--steps", "horizon", metavar="STEPS", type=click.IntRange(min=0), help="The law of the steps, up to so many."
 )
 @click.option("--from", "states", metavar="NODE", multiple=True, help="Print the rows of these nodes only.")
+@_sures
 @_shows()
 def hitting(
     graph: str,
@@ -512,7 +573,8 @@ def hitting(
     goal = targets or None
     results: dict[str, Result] = {}
     if not asked:
-        results["hitting"] = _rows_of(find_hitting(chain, targets), states)
+        with _sure() as sure:
+            results["hitting"] = _rows_of(find_hitting(chain, targets, **sure), states)
     if others:
         results["before"] = _rows_of(before(chain, targets, others), states)
     if limit is not None:
@@ -667,6 +729,7 @@ def spectrum(
     help="For the chance to be done in time; may be repeated.",
 )
 @click.option("--top", type=click.IntRange(min=0), default=10, show_default=True, help="How many outcomes.")
+@_sures
 @_shows("timing", "durations")
 def timing(
     graph: str,
@@ -693,7 +756,8 @@ def timing(
     latencies = read_latencies(chain, stated)
     results: dict[str, Result] = {}
     if show in ("all", "timing"):
-        results["timing"] = find_timing(chain, latencies=latencies, top=top)
+        with _sure() as sure:
+            results["timing"] = find_timing(chain, latencies=latencies, top=top, **sure)
     if show in ("all", "durations"):
         levels = quantiles or (() if within else LEVELS)
         try:
@@ -1203,6 +1267,20 @@ def _memory() -> int | None:
 
     memory = click.get_current_context().meta.get(READING, {}).get("memory")
     return size(memory) if memory else None
+
+
+@contextmanager
+def _sure() -> Iterator[dict[str, Any]]:
+    """Return how an analysis is asked for intervals; on a terminal the chains that are drawn are counted."""
+    from flowstat.analyze.interval import Sampling
+
+    asked = click.get_current_context().meta[SURE]
+    if asked["intervals"] != "sample":
+        yield {"intervals": None if asked["intervals"] == "none" else "delta", "level": asked["level"]}
+        return
+    hidden = not sys.stderr.isatty()
+    with click.progressbar(length=asked["draws"], label="drawing chains", file=sys.stderr, hidden=hidden) as bar:
+        yield {"intervals": Sampling(asked["draws"], tick=lambda: bar.update(1)), "level": asked["level"]}
 
 
 @contextmanager
