@@ -74,6 +74,8 @@ if TYPE_CHECKING:
     from flowstat.estimate.second_order import count_pairs, second_order
     from flowstat.estimate.summary import summarise
     from flowstat.explain.conform import conform
+    from flowstat.explain.diff import diff
+    from flowstat.explain.plan import plan
     from flowstat.read.canonical import open_writer
     from flowstat.read.files import format_graph, parse_graph, read_graph
     from flowstat.read.graph import Arrow, Component, Graph, Route
@@ -190,6 +192,8 @@ _HOMES = {
     "analyze.circulation": ("circulation",),
     "analyze.variants": ("variants",),
     "estimate.observed": ("observed_variants",),
+    "explain.diff": ("diff",),
+    "explain.plan": ("plan",),
     "show.draw": ("draw",),
     "show.plot_coverage": ("plot_coverage",),
     "show.plot_flows": ("plot_flows",),
@@ -252,6 +256,7 @@ __all__ = [
     "critical",
     "cycles",
     "dead_arrows",
+    "diff",
     "digest",
     "discover",
     "draw",
@@ -275,6 +280,7 @@ __all__ = [
     "open_writer",
     "pairs",
     "parse_graph",
+    "plan",
     "plot_coverage",
     "plot_flows",
     "plot_generations",

@@ -51,6 +51,9 @@ FOUND = "flowstat.found"
 
 AUTO = "auto"
 
+SURE = "flowstat.sure"
+"""Where it keeps how intervals are found."""
+
 
 def main() -> NoReturn:
     """Run the command line; bad input ends it with a message and exit code 2, never a traceback."""
@@ -174,6 +177,45 @@ def _reads(command: Command) -> Command:
     return command
 
 
+def _sures(command: Command) -> Command:
+    """Add how intervals are found; see `_sure`."""
+
+    def keep(context: click.Context, parameter: click.Parameter, value: Any) -> None:
+        context.meta.setdefault(SURE, {})[parameter.name] = value
+
+    for option in (
+        click.option(
+            "--draws",
+            type=click.IntRange(min=2),
+            default=1000,
+            show_default=True,
+            expose_value=False,
+            callback=keep,
+            help="Chains to draw, with --intervals sample.",
+        ),
+        click.option(
+            "--level",
+            type=click.FloatRange(0, 1, True, True),
+            default=0.95,
+            show_default=True,
+            expose_value=False,
+            callback=keep,
+            help="Probability that an interval holds its number.",
+        ),
+        click.option(
+            "--intervals",
+            type=click.Choice(["delta", "sample", "none"]),
+            default="delta",
+            show_default=True,
+            expose_value=False,
+            callback=keep,
+            help="By gradients, or by chains drawn from what the traces show.",
+        ),
+    ):
+        command = option(command)
+    return command
+
+
 def _shows(*tables: str) -> Callable[[Command], Command]:
     """Add the format of the answer and, where it has several tables, the choice among them."""
 
@@ -208,6 +250,7 @@ def _shows(*tables: str) -> Callable[[Command], Command]:
     multiple=True,
     help="With --by time, where traces have no times: as 'a -> b=0.5'; may be repeated.",
 )
+@_sures
 @_shows("loops", "cycles")
 def cycles(
     graph: str,
@@ -235,9 +278,10 @@ def cycles(
     results: dict[str, Result] = {}
     sentences: list[str] = []
     if show in ("all", "loops"):
-        found = loops(chain)
+        with _sure() as sure:
+            found = loops(chain, **sure)
         results["loops"] = found
-        sentences = [f"{'  ' * loop.depth}{loop_sentence(loop, found.fans_out)}" for loop in found.loops]
+        sentences = [f"{'  ' * loop.depth}{loop_sentence(loop, found.fans_out, found)}" for loop in found.loops]
     if show in ("all", "cycles"):
         results["cycles"] = find_cycles(chain, top, max_length=max_length, by=by, through=through, latencies=latencies)
     if sentences and format == "table":
@@ -261,6 +305,7 @@ def circulation(
 
 @flowstat.command(epilog="Example: flowstat absorbing orders.graph -t orders.parquet --show outcomes")
 @_asks
+@_sures
 @_shows("outcomes", "visits", "classes")
 def absorbing(graph: str, traces: tuple[str, ...], prior: float, start: str | None, format: str, show: str) -> None:
     """Say where runs end or get stuck, after how many events, and how often they come to each node."""
@@ -271,9 +316,11 @@ def absorbing(graph: str, traces: tuple[str, ...], prior: float, start: str | No
     chain = _chain(graph, traces, prior, start)
     results: dict[str, Result] = {}
     if show in ("all", "outcomes"):
-        results["outcomes"] = absorption(chain)
+        with _sure() as sure:
+            results["outcomes"] = absorption(chain, **sure)
     if show in ("all", "visits"):
-        results["visits"] = visits(chain)
+        with _sure() as sure:
+            results["visits"] = visits(chain, **sure)
     if show in ("all", "classes"):
         results["classes"] = classes(chain)
     _print(results, format)
@@ -287,6 +334,7 @@ def absorbing(graph: str, traces: tuple[str, ...], prior: float, start: str | No
 @click.option(
     "--latency", "stated", metavar="ARROW=SECONDS", multiple=True, help="As 'a -> b=0.5,0.1': mean and deviation."
 )
+@_sures
 @_shows()
 def flows(
     graph: str,
@@ -309,7 +357,10 @@ def flows(
         raise click.UsageError("--timed and --latency are about flows: --variants has no times")
     chain = _chain(graph, traces, prior, start, latencies=timed)
     if not whole:
-        _print({"flows": find_flows(chain, top, latencies=read_latencies(chain, stated) or None)}, format)
+        latencies = read_latencies(chain, stated) or None
+        with _sure() as sure:
+            found = find_flows(chain, top, latencies=latencies, **sure)
+        _print({"flows": found}, format)
         return
     observed = None
     if traces:
@@ -469,13 +520,22 @@ def report(
     title: str | None,
     top: int,
 ) -> None:
-    """Write a report for a design review: one file, HTML or Markdown."""
+    """Write a report for a design review: one file, HTML, PDF or Markdown."""
+    from flowstat.estimate.summary import summarise
     from flowstat.show.report import report as write_report
+    from flowstat.show.sources import sources_of
 
     stem = "report" if graph == "-" else Path(graph).stem
     target = output or f"{stem}.html"
     _keep(target, graph, *traces)
-    write_report(_chain(graph, traces, prior, start), target, title=title or stem, top=top)
+    chain = _chain(graph, traces, prior, start, latencies=True)
+    source = summary = None
+    if traces and "-" not in traces:
+        source, memory = _traces(traces)
+        with _progress() as progress:
+            summary = summarise(source, memory=memory, progress=progress)
+    sources = sources_of(None if graph == "-" else graph, source, summary)
+    write_report(chain, target, title=title or stem, top=top, sources=sources)
     click.echo(f"wrote {target}", err=True)
 
 
@@ -496,6 +556,7 @@ def report(
     "--steps", "horizon", metavar="STEPS", type=click.IntRange(min=0), help="The law of the steps, up to so many."
 )
 @click.option("--from", "states", metavar="NODE", multiple=True, help="Print the rows of these nodes only.")
+@_sures
 @_shows()
 def hitting(
     graph: str,
@@ -530,7 +591,8 @@ def hitting(
     goal = targets or None
     results: dict[str, Result] = {}
     if not asked:
-        results["hitting"] = _rows_of(find_hitting(chain, targets), states)
+        with _sure() as sure:
+            results["hitting"] = _rows_of(find_hitting(chain, targets, **sure), states)
     if others:
         results["before"] = _rows_of(before(chain, targets, others), states)
     if limit is not None:
@@ -685,6 +747,7 @@ def spectrum(
     help="For the chance to be done in time; may be repeated.",
 )
 @click.option("--top", type=click.IntRange(min=0), default=10, show_default=True, help="How many outcomes.")
+@_sures
 @_shows("timing", "durations")
 def timing(
     graph: str,
@@ -711,7 +774,8 @@ def timing(
     latencies = read_latencies(chain, stated)
     results: dict[str, Result] = {}
     if show in ("all", "timing"):
-        results["timing"] = find_timing(chain, latencies=latencies, top=top)
+        with _sure() as sure:
+            results["timing"] = find_timing(chain, latencies=latencies, top=top, **sure)
     if show in ("all", "durations"):
         levels = quantiles or (() if within else LEVELS)
         try:
@@ -912,6 +976,141 @@ def conform(
     _print({name: table for name, table in tables.items() if show in ("all", name)}, format)
     if any(found.found[question] for question in fail_on):
         sys.exit(EXIT_FAILED)
+
+
+@flowstat.command(
+    epilog="Examples: flowstat diff monday/ tuesday/ --graph orders.graph; "
+    "flowstat diff main.json branch.json --fail-on outcome:0.02 --fail-on loop"
+)
+@click.argument("before")
+@click.argument("after")
+@click.option("--graph", metavar="FILE", help="The program's graph: its keys, declared arrows and @ shares.")
+@click.option("--start", metavar="NODE", help="Start runs at this node, not where the traces do.")
+@click.option(
+    "--prior", type=click.FloatRange(min=0), default=1.0, show_default=True, help="Weight of the prior, in events."
+)
+@click.option(
+    "--rate",
+    type=click.FloatRange(0, 1, True, True),
+    default=0.05,
+    show_default=True,
+    help="Of false discoveries; where nothing changed, how often anything is found.",
+)
+@click.option(
+    "--level", type=click.FloatRange(0, 1, True, True), default=0.95, show_default=True, help="Of the intervals."
+)
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of tests that draw.")
+@click.option("--top", type=click.IntRange(min=1), default=20, show_default=True, help="How many of a kind.")
+@click.option(
+    "--fail-on",
+    "rules",
+    metavar="KIND[:AMOUNT]",
+    multiple=True,
+    help="End with code 1 where such a change is found: any, node, share, outcome, events, loop, flow, arrow (new or "
+    "gone), new (never seen before); AMOUNT as 0.02 or 2%; may be repeated.",
+)
+@_reads
+@_shows("nodes", "arrows", "answers")
+def diff(
+    before: str,
+    after: str,
+    graph: str | None,
+    start: str | None,
+    prior: float,
+    rules: tuple[str, ...],
+    format: str,
+    show: str,
+    **options: Any,
+) -> None:
+    """Say what changed between two sets of traces (or counts): nodes, arrows, outcomes, loops and flows.
+
+    Every node is tested for whether its events send as before; what is found is ranked by what it does to the answers,
+    and has intervals. With --fail-on the exit code is 1 if a rule is broken, and each breach is a line on standard
+    error: `any` is whatever was found; `node:0.1` a node of whose events 10% do otherwise; `share`, `outcome` and
+    `flow` take a difference of shares or chances, `events` a part of the mean number; `loop` a difference of the chance
+    to go round it, or a part of its rounds or gain; `arrow` is one that is new or gone, beyond chance, and `new` all
+    that was never seen before, were it once: `new:10` were it ten times.
+    """
+    from flowstat.estimate.counting import count as count_traces
+    from flowstat.explain.diff import diff as compare
+    from flowstat.explain.diff_fail import read_rule
+    from flowstat.explain.diff_words import diff_sentences
+    from flowstat.read.files import read_graph
+
+    if [before, after, graph].count("-") > 1:
+        raise click.UsageError("standard input (-) can be read once only")
+    forbidden = [read_rule(rule) for rule in rules]
+    declared = None if graph is None else read_graph(graph)
+    counts = []
+    for path in (before, after):
+        source, memory = _traces((path,))
+        with _progress() as progress:
+            counts.append(count_traces(source, declared, memory=memory, progress=progress))
+        _tell(counts[-1].problems)
+    old, new = counts
+    found = compare(old, new, declared, start=start, prior=prior, **options)
+    if format == "table":
+        click.echo("\n".join(diff_sentences(found)) + "\n")
+    tables: dict[str, Result] = {"nodes": found, "arrows": found.arrows, "answers": found.answers}
+    _print({name: table for name, table in tables.items() if show in ("all", name)}, format)
+    breaches = found.failing(forbidden)
+    for breach in breaches:
+        click.echo(f"fails: {breach}", err=True)
+    if breaches:
+        sys.exit(EXIT_FAILED)
+
+
+@flowstat.command(
+    epilog="Examples: flowstat plan orders.graph; flowstat plan orders.graph --cover pairs -o plan.jsonl; "
+    "flowstat run orders.graph --input plan.jsonl --follow"
+)
+@_asks
+@click.option(
+    "--cover",
+    type=click.Choice(["arrows", "pairs"]),
+    help="The fewest runs that cover every arrow, or every two arrows in a row.  [default: arrows]",
+)
+@click.option("--probable", type=click.IntRange(min=1), metavar="N", help="The N most probable runs instead.")
+@click.option("--random", type=click.IntRange(min=1), metavar="N", help="N runs by chance instead.")
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of runs by chance.")
+@click.option(
+    "-o", "--output", metavar="FILE", help="Write the plan as JSON Lines, for `flowstat run --input`; - prints it."
+)
+@_shows()
+def plan(
+    graph: str,
+    traces: tuple[str, ...],
+    prior: float,
+    start: str | None,
+    cover: Literal["arrows", "pairs"] | None,
+    probable: int | None,
+    random: int | None,
+    seed: int,
+    output: str | None,
+    format: str,
+) -> None:
+    """Plan test runs: the fewest that cover every arrow, the most probable ones, or some by chance.
+
+    Each line that is written is a message to inject, and beside it the walk that is expected. Where no behaviour
+    decides (a graph without code, or `run --follow`) the run goes just that way. Arrows that no run comes to are named.
+    """
+    from flowstat.explain.plan import plan as make
+    from flowstat.explain.plan_runs import By
+
+    if sum(option is not None for option in (cover, probable, random)) > 1:
+        raise click.UsageError("--cover, --probable and --random are plans of their own: choose one")
+    by: By = "probable" if probable else "random" if random else cover or "arrows"
+    _keep(output or "-", graph, *traces)
+    made = make(_chain(graph, traces, prior, None), by, runs=probable or random, start=start, seed=seed)
+    if output == "-":
+        click.echo("".join(made.lines()), nl=False)
+        for note in made.notes():
+            click.echo(note, err=True)
+        return
+    if output:
+        _write(output, "".join(made.lines()))
+        click.echo(f"wrote {output}", err=True)
+    _print({"plan": made}, format)
 
 
 @flowstat.command(epilog="Example: flowstat sample orders.graph -t orders.parquet --runs 1000000 --seed 7")
@@ -1234,6 +1433,20 @@ def _remembers() -> bool:
 
 
 @contextmanager
+def _sure() -> Iterator[dict[str, Any]]:
+    """Return how an analysis is asked for intervals; on a terminal the chains that are drawn are counted."""
+    from flowstat.analyze.interval import Sampling
+
+    asked = click.get_current_context().meta[SURE]
+    if asked["intervals"] != "sample":
+        yield {"intervals": None if asked["intervals"] == "none" else "delta", "level": asked["level"]}
+        return
+    hidden = not sys.stderr.isatty()
+    with click.progressbar(length=asked["draws"], label="drawing chains", file=sys.stderr, hidden=hidden) as bar:
+        yield {"intervals": Sampling(asked["draws"], tick=lambda: bar.update(1)), "level": asked["level"]}
+
+
+@contextmanager
 def _progress() -> Iterator[Progress]:
     """Show on a terminal how far the reading is, with its rate and the time that remains."""
     if not sys.stderr.isatty():
@@ -1349,6 +1562,11 @@ def _records(command: Command) -> Command:
 )
 @click.option("--components/--no-components", default=True, show_default=True, help="Start the programs of the graph?")
 @click.option(
+    "--follow",
+    is_flag=True,
+    help="With --input of a plan: no behaviours, every message goes its walk. So it does where there are none.",
+)
+@click.option(
     "--contemporaneously",
     "at_once",
     metavar="RUNS",
@@ -1361,6 +1579,7 @@ def run(
     source: str | None,
     marks: int,
     components: bool,
+    follow: bool,
     at_once: int | None,
     **recording: Any,
 ) -> None:
@@ -1380,7 +1599,11 @@ def run(
         raise click.UsageError("standard input (-) can be read once only")
     if marks and recording["record"] == "trace":
         raise click.UsageError("--marks are of a journal: say --record inputs, or both")
-    app = _app(graph, behaviours, seed)
+    if follow and (source is None or behaviours):
+        raise click.UsageError("--follow needs the --input of a plan, and no --behaviours")
+    if follow and recording["record"] != "trace":
+        raise click.UsageError("--follow leaves the behaviours out, as no replay does: the plan is the journal")
+    app = _app(graph, behaviours, seed, bare=follow)
     shared = {name: recording.pop(name) for name in ("broker", "nodes", "worker", "idle", "batch")}
     if shared["broker"]:
         _work(app, graph, source, runs, starts, recording["output"], **shared)
@@ -1535,16 +1758,19 @@ def _messages(app: App, source: str | None, runs: int, starts: tuple[str, ...]) 
     except OSError as error:
         raise RunError(f"can't read the messages {source}: {error.strerror}") from None
     with file:
-        yield read_injections(file, source)
+        # A plan's messages find their way by themselves where no behaviour decides.
+        yield read_injections(file, source, follow=not app.behaviours)
 
 
-def _app(graph: str, behaviours: str | None, seed: int) -> App:
-    """Read a graph, and the behaviours given or beside it."""
+def _app(graph: str, behaviours: str | None, seed: int, *, bare: bool = False) -> App:
+    """Read a graph, and the behaviours given or beside it, unless they are to be left out."""
     from flowstat.read.files import read_graph
     from flowstat.run.app import App
     from flowstat.run.load import load_behaviours
 
     program = read_graph(graph)
+    if bare:
+        return App(program, seed)
     beside = Path(graph).with_suffix(".py")
     if not behaviours and (graph == "-" or not beside.is_file()):
         click.echo("no behaviours: every node forwards what it gets (try flowstat simulate)", err=True)

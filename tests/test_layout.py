@@ -165,6 +165,8 @@ PUBLIC = {
     *("circulation",),
     *("variants",),
     *("observed_variants",),
+    *("diff",),
+    *("plan",),
     *("iter_cycles",),
     *("draw", "report"),
     *(
