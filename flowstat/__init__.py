@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from flowstat.analyze.absorption import absorption
     from flowstat.analyze.amplification import amplification
     from flowstat.analyze.answers import Answer
+    from flowstat.analyze.assess import assess
     from flowstat.analyze.before import before
     from flowstat.analyze.circulation import circulation
     from flowstat.analyze.classes import classes
@@ -69,9 +70,13 @@ if TYPE_CHECKING:
     from flowstat.estimate.counts_file import read_counts, write_counts
     from flowstat.estimate.discover import discover
     from flowstat.estimate.observed import observed_variants
+    from flowstat.estimate.remembering import Remembering, remembering
     from flowstat.estimate.second_order import count_pairs, second_order
     from flowstat.estimate.summary import summarise
     from flowstat.explain.check import check
+    from flowstat.explain.conform import conform
+    from flowstat.explain.diff import diff
+    from flowstat.explain.plan import plan
     from flowstat.explain.property_text import parse_property, read_properties
     from flowstat.read.canonical import open_writer
     from flowstat.read.files import format_graph, parse_graph, read_graph
@@ -155,6 +160,12 @@ _HOMES = {
         "count_pairs",
         "second_order",
     ),
+    "estimate.remembering": (
+        "Remembering",
+        "remembering",
+    ),
+    "analyze.assess": ("assess",),
+    "explain.conform": ("conform",),
     "estimate.chain_files": (
         "read_chain",
         "write_chain",
@@ -186,6 +197,8 @@ _HOMES = {
     "estimate.observed": ("observed_variants",),
     "explain.check": ("check",),
     "explain.property_text": ("parse_property", "read_properties"),
+    "explain.diff": ("diff",),
+    "explain.plan": ("plan",),
     "show.draw": ("draw",),
     "show.junit": ("write_junit",),
     "show.plot_coverage": ("plot_coverage",),
@@ -222,6 +235,7 @@ __all__ = [
     "LatencyLaw",
     "Limits",
     "OutputError",
+    "Remembering",
     "Retry",
     "Route",
     "RunError",
@@ -232,6 +246,7 @@ __all__ = [
     "VirtualTime",
     "absorption",
     "amplification",
+    "assess",
     "before",
     "chain_frame",
     "chain_from_frame",
@@ -242,11 +257,13 @@ __all__ = [
     "coarsest",
     "committor",
     "condition",
+    "conform",
     "count",
     "count_pairs",
     "critical",
     "cycles",
     "dead_arrows",
+    "diff",
     "digest",
     "discover",
     "draw",
@@ -271,6 +288,7 @@ __all__ = [
     "pairs",
     "parse_graph",
     "parse_property",
+    "plan",
     "plot_coverage",
     "plot_flows",
     "plot_generations",
@@ -284,6 +302,7 @@ __all__ = [
     "read_graph",
     "read_properties",
     "read_traces",
+    "remembering",
     "report",
     "restart",
     "restrict",

@@ -10,12 +10,15 @@ from scipy import sparse
 
 from flowstat.analyze.arrow_times import ArrowTimes, Latencies, arrow_times
 from flowstat.analyze.elimination import UNIT
+from flowstat.analyze.flow_intervals import LEAST, Followed
 from flowstat.analyze.flow_parts import Loops
 from flowstat.analyze.flow_search import Found, Search, ranked
+from flowstat.analyze.interval import Asked
+from flowstat.analyze.intervals import Intervals, WithIntervals, how_many, intervals_of
 from flowstat.analyze.solve import Index, Vector
 from flowstat.errors import AnalysisError
 from flowstat.estimate.chain import Chain, Start, start_law
-from flowstat.results import LINEAGES, Result, Row, number
+from flowstat.results import LINEAGES, Row, number
 
 __all__ = ["Flow", "Flows", "flows"]
 
@@ -62,8 +65,11 @@ class Flow:
 
 
 @dataclass(frozen=True)
-class Flows(Result):
-    """The most probable flows, best first; `covered` is the share of all runs that follow one of them."""
+class Flows(WithIntervals):
+    """The most probable flows, best first; `covered` is the share of all runs that follow one of them.
+
+    `sure` has `probability:FLOW` of the first ones.
+    """
 
     title: ClassVar[str] = "Flows, most probable first"
     columns: ClassVar[tuple[str, ...]] = (
@@ -72,6 +78,8 @@ class Flows(Result):
         "kind",
         "length",
         "probability",
+        "low",
+        "high",
         "covered",
         "rounds",
         "events",
@@ -104,6 +112,7 @@ class Flows(Result):
         covered = 0.0
         for f in self.flows:
             covered += f.probability
+            low, high = self.between("probability", f.name)
             rows.append(
                 {
                     "flow": f.name,
@@ -111,6 +120,8 @@ class Flows(Result):
                     "kind": f.kind,
                     "length": len(f.nodes),
                     "probability": f.probability,
+                    "low": low,
+                    "high": high,
                     "covered": min(covered, 1.0),
                     "rounds": f.rounds,
                     "events": f.events,
@@ -129,12 +140,23 @@ class Flows(Result):
         notes = [f"Loops are erased as they close; {number(100 * self.covered)}% of all {runs} follow one of these."]
         if not self.complete:
             notes.append("The search stopped at its bound: less probable flows are missing.")
+        if self.sure:
+            notes.append("low, high: of the probability.")
+        notes += self.said()
         if self.fans_out:
             notes.append(LINEAGES)
         return tuple(notes)
 
 
-def flows(chain: Chain, top: int = 10, start: Start = None, latencies: Latencies | None = None) -> Flows:
+def flows(
+    chain: Chain,
+    top: int = 10,
+    start: Start = None,
+    latencies: Latencies | None = None,
+    *,
+    intervals: Intervals = "delta",
+    level: float = 0.95,
+) -> Flows:
     """List the most probable flows.
 
     Parameters
@@ -147,6 +169,10 @@ def flows(chain: Chain, top: int = 10, start: Start = None, latencies: Latencies
         A node or a law over nodes; the chain's start law if not given.
     latencies
         (source, target) -> mean and standard deviation in seconds, where they are not those of the counts.
+    intervals
+        How intervals are found, where traces stand behind the chain: `delta`, `sample`, a `Sampling`, or None.
+    level
+        Probability that each holds its number, in (0, 1).
 
     Returns
     -------
@@ -190,7 +216,25 @@ def flows(chain: Chain, top: int = 10, start: Start = None, latencies: Latencies
     listed = [detail.of(found) for found in done]
     listed.sort(key=lambda f: (ranked(f.probability), f.nodes, f.outcome))
     covered = min(1.0, sum(f.probability for f in listed))
-    return Flows(tuple(listed), covered, complete, chain.fans_out, timeless)
+    traps = {name: np.flatnonzero(search.trap == k) for k, name in enumerate(search.traps)}
+    followed = {
+        f.name: Followed(chain, start, search.whole.label, f.nodes, traps[f.outcome] if f.kind == "trap" else None)
+        for f in (listed[: how_many(chain)] if intervals and chain.posterior else ())
+        if f.nodes and f.probability > LEAST
+    }
+
+    def asked() -> dict[str, Asked]:
+        return {
+            f"probability:{f.name}": Asked(f.probability, followed[f.name].gradient, followed[f.name].chance, most=1.0)
+            for f in listed
+            if f.name in followed
+        }
+
+    def again(other: Chain) -> dict[str, float]:
+        return {f"probability:{name}": each.chance(other) for name, each in followed.items()}
+
+    sure = intervals_of(chain, intervals, level, asked, again)
+    return Flows(tuple(listed), covered, complete, chain.fans_out, timeless, sure=sure, level=level)
 
 
 def _latencies(chain: Chain, search: Search, stated: Latencies | None) -> tuple[ArrowTimes | None, str]:

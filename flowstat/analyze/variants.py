@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from math import sqrt
 from typing import ClassVar
@@ -13,6 +13,7 @@ from flowstat.analyze.walks import Walk, ranked, walks
 from flowstat.errors import AnalysisError
 from flowstat.estimate.chain import Chain, Start, start_law
 from flowstat.estimate.observed import ObservedVariants, observed_variants
+from flowstat.estimate.remembering import Remembering
 from flowstat.read.traces import Traces
 from flowstat.results import LINEAGES, Result, Row, counted, number
 
@@ -194,6 +195,8 @@ def variants(
     found = list(islice(walks(chain, law), top + 1))
     more = len(found) > top
     seen = observed_variants(observed) if isinstance(observed, Traces) else observed
+    if seen is not None and isinstance(chain, Remembering):
+        seen = replace(seen, table={chain.walk(nodes): n for nodes, n in seen.table.items()})
     listed = [_described(chain, walk, seen) for walk in found[:top]]
     listed.sort(key=lambda v: (ranked(v.probability), len(v.nodes), v.nodes))
     counted_runs = seen is not None and seen.runs > 0

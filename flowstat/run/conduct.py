@@ -10,9 +10,10 @@ from flowstat.errors import RunError
 from flowstat.read.canonical import TraceWriter
 from flowstat.read.graph import Graph
 from flowstat.read.words import shown
-from flowstat.run.behaviour import Behaviour, Context, Message
+from flowstat.run.behaviour import Behaviour
 from flowstat.run.digest import digest
 from flowstat.run.drive import drive
+from flowstat.run.follow import forward
 from flowstat.run.handlers import Awaiter, handler
 from flowstat.run.latencies import VirtualTime
 from flowstat.run.loop import Injection, Limits, Progress
@@ -124,8 +125,4 @@ def _settle(behaviours: Behaviours, awaiter: Awaiter, live: bool, network: Netwo
         except Exception as error:
             raise RunError(f"can't make the state of {shown(node.name)}: {type(error).__name__}: {error}") from error
     elif network.graph.outgoing[node.name]:
-        node.handle = _forward
-
-
-def _forward(state: object, message: Message, ctx: Context) -> None:
-    ctx.emit(message.body, message.key)
+        node.handle = forward
