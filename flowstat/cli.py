@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal, NoReturn, TypeVar
 
 import click
 
@@ -1815,20 +1815,38 @@ def _trace_too(output: str | None, overwrite: bool, *inputs: str) -> Iterator[Tr
 def _messages(app: App, source: str | None, runs: int, starts: tuple[str, ...]) -> Iterator[Iterable[Injection]]:
     """Open the messages to inject: those of a file, or empty ones."""
     from flowstat.errors import RunError
-    from flowstat.run.inject import read_injections, spread
+    from flowstat.run.inject import Stream, lines_of, read_injections, spread
 
     if source is None:
         yield spread(app.graph, runs, starts or None)
         return
     if starts:
         raise click.UsageError("--input names the nodes itself: leave out --start")
+    # A plan's messages find their way by themselves where no behaviour decides.
+    follow = not app.behaviours
     try:
         file = sys.stdin.buffer if source == "-" else open(source, "rb")  # noqa: SIM115
+        if _comes_slowly(file):
+            yield Stream(read_injections(lines_of(file.fileno()), source, follow=follow))
+            if file is not sys.stdin.buffer:
+                file.close()
+            return
     except OSError as error:
         raise RunError(f"can't read the messages {source}: {error.strerror}") from None
     with file:
-        # A plan's messages find their way by themselves where no behaviour decides.
-        yield read_injections(file, source, follow=not app.behaviours)
+        yield read_injections(file, source, follow=follow)
+
+
+def _comes_slowly(file: BinaryIO) -> bool:
+    """Whether a file is a pipe or a terminal, so that there may be nothing to read for a while."""
+    import stat
+    from os import fstat
+
+    try:
+        mode = fstat(file.fileno()).st_mode
+    except (OSError, ValueError):  # no file of the system
+        return False
+    return stat.S_ISFIFO(mode) or stat.S_ISCHR(mode) or stat.S_ISSOCK(mode)
 
 
 def _app(graph: str, behaviours: str | None, seed: int, *, bare: bool = False) -> App:
@@ -1889,6 +1907,10 @@ def _recording(
     suffix = "journal" if record == "inputs" else "parquet"
     target = output or (f"run.{suffix}" if graph == "-" else f"{Path(graph).stem}.{suffix}")
     journal = None if record == "trace" else Path(target).with_suffix(".journal")
+    if record == "both" and journal == Path(target):
+        raise click.UsageError(
+            f"the journal would be {journal}, as the trace: give the trace another ending (.parquet)"
+        )
     if clock != "virtual" and any(virtual.values()):
         raise click.UsageError("--latency, --latencies and --every are of virtual time: say --clock virtual")
     time = time_ns if clock == "wall" else _virtual_time(**virtual) if clock == "virtual" else None

@@ -213,7 +213,7 @@ def test_one_event_that_emits_without_end():
             ctx.emit()
 
     result = app.run([("a", "", None)], limits=Limits(max_queue=100))
-    assert "more than 100 messages" in result.errors[0].traceback
+    assert "more than 100 times" in result.errors[0].traceback
     assert "message storm" in result.stopped
 
 
