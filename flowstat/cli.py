@@ -20,6 +20,7 @@ from flowstat.errors import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_OK, EXIT_USAGE, 
 if TYPE_CHECKING:
     from flowstat.estimate.chain import Chain
     from flowstat.estimate.counting import Progress
+    from flowstat.estimate.summary import Summary
     from flowstat.read.canonical import TraceWriter
     from flowstat.read.graph import Graph
     from flowstat.read.notices import Problem
@@ -50,6 +51,9 @@ FOUND = "flowstat.found"
 """Where it keeps the traces that were found."""
 
 AUTO = "auto"
+
+PLAYED = 3_000_000
+"""Events that a report plays to see how unlikely runs are: a second or two of them."""
 
 SURE = "flowstat.sure"
 """Where it keeps how intervals are found."""
@@ -506,11 +510,20 @@ def draw(
         click.echo(f"wrote {output}", err=True)
 
 
-@flowstat.command(epilog="Example: flowstat report orders.graph -t orders.parquet -o orders.html")
+@flowstat.command(
+    epilog="Example: flowstat report orders.graph -t orders.parquet --checks orders.checks -o review.html"
+)
 @_asks
-@click.option("-o", "--output", metavar="FILE", help="A .html or .md file; by default named as the graph.")
-@click.option("--title", help="Of the report; by default the graph's name.")
+@click.option(
+    "-o", "--output", metavar="FILE", help="Report to write (.html, .pdf, .md); named as the graph by default."
+)
+@click.option("--title", help="Heading; the graph's name by default.")
 @click.option("--top", type=click.IntRange(min=1), default=10, show_default=True, help="How many cycles and flows.")
+@click.option("--checks", "files", metavar="FILE", multiple=True, help="Properties to check, one a line: see `check`.")
+@click.option("--before", metavar="TRACE", multiple=True, help="Traces to compare with: what changed since?")
+@click.option(
+    "--assess/--no-assess", "asks", default=True, show_default=True, help="Ask whether the chain holds; conformance."
+)
 def report(
     graph: str,
     traces: tuple[str, ...],
@@ -519,24 +532,78 @@ def report(
     output: str | None,
     title: str | None,
     top: int,
+    files: tuple[str, ...],
+    before: tuple[str, ...],
+    asks: bool,
 ) -> None:
-    """Write a report for a design review: one file, HTML, PDF or Markdown."""
-    from flowstat.estimate.summary import summarise
+    """Write a report for a design review: one file, HTML, PDF or Markdown.
+
+    With traces it says, too, whether the Markov assumption holds of them, and how they keep to the graph.
+    """
+    from flowstat.explain.check import check as find_checks
+    from flowstat.explain.property_text import read_properties
     from flowstat.show.report import report as write_report
     from flowstat.show.sources import sources_of
 
     stem = "report" if graph == "-" else Path(graph).stem
     target = output or f"{stem}.html"
-    _keep(target, graph, *traces)
+    _keep(target, graph, *traces, *files, *before)
+    properties = [found for file in files for found in read_properties(file)]
+    if before and not traces:
+        raise click.UsageError("--before compares traces with traces: give those of now with -t")
     chain = _chain(graph, traces, prior, start, latencies=True)
-    source = summary = None
+    parts: dict[str, Any] = {}
+    if properties:
+        parts["verdicts"] = (find_checks(chain, properties),)
+    source = None
     if traces and "-" not in traces:
-        source, memory = _traces(traces)
-        with _progress() as progress:
-            summary = summarise(source, memory=memory, progress=progress)
+        source, summary, more = _about(chain, traces, asks and start is None and not _remembers(), prior, top)
+        parts |= more
+    else:
+        summary = None
+    if before and chain.graph is not None:
+        parts["changes"] = _changes(chain, before, prior, start, top)
     sources = sources_of(None if graph == "-" else graph, source, summary)
-    write_report(chain, target, title=title or stem, top=top, sources=sources)
+    write_report(chain, target, title=title or stem, top=top, sources=sources, **parts)
     click.echo(f"wrote {target}", err=True)
+
+
+def _about(
+    chain: Chain, traces: tuple[str, ...], asks: bool, prior: float, top: int
+) -> tuple[Traces, Summary, dict[str, Any]]:
+    """Return traces, what they hold, and what a report says of how the chain and the graph fit them."""
+    from flowstat.analyze.assess import assess as find_memory
+    from flowstat.estimate.summary import summarise
+    from flowstat.explain.conform import conform as find_conformance
+
+    source, memory = _traces(traces)
+    with _progress() as progress:
+        summary = summarise(source, memory=memory, progress=progress)
+    if not asks or chain.graph is None or any(file.format == "counts" for file in source.files):
+        return source, summary, {}
+    model = find_memory(source, chain.graph, prior, top=top, memory=memory, counts=chain.counts)
+    kept = find_conformance(chain, source, top=top, memory=memory, counts=chain.counts, most_events=PLAYED)
+    return (
+        source,
+        summary,
+        {
+            "model": (model, model.memory, model.orders, model.variants, model.answers),
+            "conformance": (kept, kept.undeclared, kept.unseen, kept.dropped, kept.runs),
+        },
+    )
+
+
+def _changes(chain: Chain, before: tuple[str, ...], prior: float, start: str | None, top: int) -> tuple[Result, ...]:
+    """Return what changed since other traces were recorded."""
+    from flowstat.estimate.counting import count as count_traces
+    from flowstat.explain.diff import diff as compare
+
+    source, memory = _traces(before)
+    with _progress() as progress:
+        counts = count_traces(source, chain.graph, memory=memory, progress=progress)
+    assert chain.counts is not None
+    found = compare(counts, chain.counts, chain.graph, start=start, prior=prior, top=top)
+    return found, found.arrows, found.answers
 
 
 @flowstat.command(epilog="Example: flowstat hitting orders.graph ship -t orders.parquet --before declined")

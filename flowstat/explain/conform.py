@@ -169,6 +169,7 @@ def conform(
     top: int = 10,
     memory: int | None = None,
     counts: Counts | None = None,
+    most_events: int = EVENTS,
 ) -> Conformance:
     """Say where traces do not keep to the graph of a chain, and which runs are odd.
 
@@ -235,7 +236,7 @@ def conform(
         scoring.finish()
     seen = tally.result()
     strange, never, gone = undeclared(declared, told, seen), unseen(declared, told, seen, level), dropped(told, seen)
-    odd = _unlikely(scoring.law, scoring.result(), [file.origin for file in traces.files], rate, seed, top)
+    odd = _unlikely(scoring.law, scoring.result(), [file.origin for file in traces.files], rate, seed, top, most_events)
     verdicts = (
         Judged("undeclared", len(strange.flows), strange.verdict()),
         Judged("unseen", len(never.arrows), never.verdict()),
@@ -245,7 +246,9 @@ def conform(
     return Conformance(verdicts, strange, never, gone, odd)
 
 
-def _unlikely(law: PatternLaw, scores: RunScores, files: list[str], rate: float, seed: int, top: int) -> UnlikelyRuns:
+def _unlikely(
+    law: PatternLaw, scores: RunScores, files: list[str], rate: float, seed: int, top: int, most_events: int
+) -> UnlikelyRuns:
     judged = np.flatnonzero(scores.starts == 1)
     number_ = len(judged)
     if not number_:
@@ -258,7 +261,7 @@ def _unlikely(law: PatternLaw, scores: RunScores, files: list[str], rate: float,
         law,
         runs,
         seed,
-        most_events=int(min(most, EVENTS)),
+        most_events=int(min(most, most_events)),
         longest=max(longest, 1000),
         unsure=True,
     )
