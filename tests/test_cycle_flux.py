@@ -20,7 +20,7 @@ from tests.test_bounds import dyadic, solution
 WAYS = {
     "whole": {},
     "others out": {(cycle_flux, "WHOLE"): 0},
-    "one at a time": {(cycle_flux, "WHOLE"): 0, (cycle_flux, "TOGETHER"): 1},
+    "one at a time": {(cycle_flux, "WHOLE"): 0, (cycle_flux, "TOGETHER"): (1, 1)},
     "sparse": {(cycle_flux, "WHOLE"): 0, (cycle_flux, "DENSE"): 0, (cycle_flux, "SLICE"): 1, (solve, "DENSE"): 1},
 }
 

@@ -9,9 +9,11 @@ import numpy as np
 from scipy import sparse
 
 from flowstat.analyze.arrow_times import ArrowTimes, Latencies, arrow_times
+from flowstat.analyze.derived import whole
 from flowstat.analyze.elimination import UNIT
 from flowstat.analyze.flow_parts import Loops
-from flowstat.analyze.flow_search import Found, Search, ranked
+from flowstat.analyze.flow_search import Found, Search
+from flowstat.analyze.law import TINY
 from flowstat.analyze.solve import Index, Vector
 from flowstat.errors import AnalysisError
 from flowstat.estimate.chain import Chain, Start, start_law
@@ -151,14 +153,15 @@ def flows(chain: Chain, top: int = 10, start: Start = None, latencies: Latencies
     Returns
     -------
     Flows
-        Exact, best first; flows whose probabilities agree to eleven digits count as equal and come by their names. The
-        probabilities of all flows sum to 1.
+        Exact, best first; flows whose probabilities agree to ten digits count as equal and come by their names. The
+        probabilities of all flows sum to 1. A flow that is less probable than the least floating-point number is in
+        its place, too: its probability is given as 0, and is off by no more than its bound.
 
     Raises
     ------
     AnalysisError
-        If `top` is less than 1, a class is too large and too close to closed to be solved, or latencies are given but
-        not of every arrow that runs take.
+        If `top` is no whole number of at least 1, a class is too large and too close to closed to be solved, or
+        latencies are given but not of every arrow that runs take.
     ChainError
         If the start is no law over the nodes.
 
@@ -180,15 +183,14 @@ def flows(chain: Chain, top: int = 10, start: Start = None, latencies: Latencies
     >>> [(f.name, round(f.probability, 12)) for f in flows(chain).flows]
     [('pay -> ship', 0.5), ('pay -> wait -> ship', 0.5)]
     """
-    if top < 1:
-        raise AnalysisError("ask for at least one flow")
+    top = whole("top", top, 1)
     law = start_law(chain, start)
     search = Search(chain, law)
     done, complete = search.run(top)
     times, timeless = _latencies(chain, search, latencies)
     detail = _Detail(search, times)
-    listed = [detail.of(found) for found in done]
-    listed.sort(key=lambda f: (ranked(f.probability), f.nodes, f.outcome))
+    made = [(found.rank, detail.of(found)) for found in done]
+    listed = [f for _, f in sorted(made, key=lambda each: (each[0], each[1].nodes, each[1].outcome))]
     covered = min(1.0, sum(f.probability for f in listed))
     return Flows(tuple(listed), covered, complete, chain.fans_out, timeless)
 
@@ -239,7 +241,7 @@ class _Detail:
             rounds=rounds,
             events=events,
             time=None if self.times is None else time,
-            error_bound=1.01 * found.wrong * found.probability,
+            error_bound=1.01 * found.wrong * found.probability + TINY,
             rounds_bound=1.01 * (off[0] + steps * rounds),
             events_bound=1.01 * (off[1] + steps * events),
             time_bound=1.01 * (off[2] + (steps + 20 * UNIT) * time),
