@@ -173,8 +173,9 @@ def flows(chain: Chain, top: int = 10, start: Start = None, latencies: Latencies
     most that any one flow onward can have of it, so the first flows to be completed are the most probable
     ones. Given its flow, a run closes `G_i - 1` loops at v_i on average. Source: Lawler and Limic, Random Walk (2010),
     section 9.2. Each extension solves two systems on the last node's class: by elimination up to 1,500 nodes, else as
-    `solve` does. The first hundred flows of 10,000 nodes in classes of sixty take a
-    second or two; those of one class of 10,000 nodes some ten times that.
+    `solve` does, and what is known of a large class beforehand costs some hundred arrows a node
+    (`flowstat.analyze.near_visits`). The first hundred flows of 10,000 nodes in classes of sixty take a second or two;
+    those of one class of 10,000 nodes a few.
 
     Examples
     --------
@@ -241,7 +242,7 @@ class _Detail:
             rounds=rounds,
             events=events,
             time=None if self.times is None else time,
-            error_bound=1.01 * found.wrong * found.probability + TINY,
+            error_bound=float(1.01 * found.wrong * found.probability + TINY),
             rounds_bound=1.01 * (off[0] + steps * rounds),
             events_bound=1.01 * (off[1] + steps * events),
             time_bound=1.01 * (off[2] + (steps + 20 * UNIT) * time),

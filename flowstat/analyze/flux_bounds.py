@@ -38,10 +38,11 @@ KEPT = 20_000_000
 
 
 class Inverses:
-    """Inverses of classes without their homes, one after the other."""
+    """Inverses of classes without their homes, one after the other: so many numbers of a chain of n states."""
 
-    def __init__(self, n: int) -> None:
-        self.X = np.zeros(0)
+    def __init__(self, n: int, cells: int) -> None:
+        self.X = np.empty(cells)
+        self.used = 0
         self.base = np.full(n, -1)
         self.size = np.zeros(n, np.int64)
         self.local = np.zeros(n, np.int64)
@@ -73,8 +74,9 @@ class Inverses:
         self.never[states] = out[home] + self.v[states[others]] @ out[others]
         # No chance is off by more than as many times as there are terms, but they sum to 1.
         self.off[states] = off * max(1.0, float(out.sum()), float(to.sum()))
-        self.base[states], self.size[states], self.local[states] = len(self.X), k, np.arange(k)
-        self.X = np.concatenate([self.X, whole.ravel()])
+        self.base[states], self.size[states], self.local[states] = self.used, k, np.arange(k)
+        self.X[self.used : self.used + k * k] = whole.ravel()
+        self.used += k * k
         return True
 
     def among(self, r: Index, j: Index, k: Index) -> tuple[Vector, Vector]:
@@ -151,12 +153,13 @@ class Limits:
         label = solver.label
         most, all_in = np.full(n, np.inf), np.full(n, np.inf)
         again = np.full(len(rows), np.inf)
-        inverses = Inverses(n)
+        sizes = np.array([len(solver.classes[c].states) for c in np.unique(label[rows]).tolist()], np.int64)
+        cells = np.where((sizes > 1) & (sizes <= DENSE), sizes, 0) ** 2
+        inverses = Inverses(n, int(cells[np.cumsum(cells) <= KEPT].sum()))
         high, low = visited.values + visited.bound, np.maximum(visited.values - visited.bound, 0.0)
         kappa = np.full(n, np.inf)
         order = np.argsort(label[rows], kind="stable")
         cuts = np.flatnonzero(np.diff(label[rows[order]])) + 1
-        kept = 0
         with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
             for some in np.split(order, cuts) if len(rows) else ():
                 c = int(label[rows[some[0]]])
@@ -164,9 +167,8 @@ class Limits:
                 if len(states) == 1:
                     continue
                 entry = float(inflow[c])
-                known = len(states) <= DENSE and kept + len(states) ** 2 <= KEPT
+                known = len(states) <= DENSE and inverses.used + len(states) ** 2 <= len(inverses.X)
                 if known and inverses.add(solver, states, int(np.argmax(visited.values[states]))):
-                    kept += len(states) ** 2
                     i, j = rows[some], columns[some]
                     value, doubt = inverses.among(i, j, j)  # of loops of one node: 0
                     again[some] = np.log(np.maximum((value + doubt) * solver.moving[j], 1.0))

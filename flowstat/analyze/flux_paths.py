@@ -19,7 +19,7 @@ from flowstat.analyze.cycle_ways import ranges
 from flowstat.analyze.elimination import UNIT
 from flowstat.analyze.flux_bounds import MARGIN, Inverses, Limits
 from flowstat.analyze.solve import Index, Vector
-from flowstat.analyze.way_back import backs
+from flowstat.analyze.way_back import Mask, backs, evened
 
 __all__ = ["Sought", "Ways"]
 
@@ -33,9 +33,6 @@ CHUNK = 64
 
 EXACT = 16
 """Up to how many nodes the visits along a path are worked out together."""
-
-SWEEPS = 60
-"""How often potentials are lowered before there are none."""
 
 DEAR = 2
 """How many arrows it costs to work out the visits of a path, for each pair of its nodes."""
@@ -152,50 +149,33 @@ class Ways:
     def _potentials(self) -> None:
         """Set costs of at least 0 on arrows, with the same sum around each cycle."""
         raw = self.jumps - self.missed - self.again
-        self.closing = self.again
-        sizes = np.bincount(self.label)[self.label]
         unknown = np.zeros(int(self.label.max(initial=0)) + 1, bool)
         unknown[self.label[self.rows[~np.isfinite(raw)]]] = True
         each = np.where(unknown[self.label[self.rows]], 0.0, raw)
-        lost = unknown
+        bad = np.ones(0, bool)
         if len(self.times):
             # No more than the time of a cycle is e^(time / gain - 1) gain, for any gain; and than that of all arrows.
-            slowest = float(self.times.max(initial=0.0))
-            self.slow = log(max(float(np.minimum(sizes, self.longest).max(initial=1)) * slowest, 1e-300))
-            mean = max(float(self.times.mean()), 1e-300) if len(self.times) else 1.0
-            for times in (2.5, 5, 10, 20, 40, 80, 160, 320):
-                gain = times * mean
-                trial, bad = self._lowered(each - self.times / gain)
+            most = min(int(np.bincount(self.label).max()), self.longest)
+            self.slow = log(max(most * float(self.times.max()), 1e-300))
+            mean = max(float(self.times.mean()), 1e-300)
+            for gain in (mean * 2.5 * 2.0**k for k in range(8)):
+                self.costs, bad = self._evened(each - self.times / gain)
                 if not (bad & ~unknown).any():
-                    self.gain, self.costs = gain, trial
+                    self.gain, bad = gain, unknown
                     self.most += log(gain) - 1
                     break
-            else:
-                trial, bad = self._lowered(each)
-                self.costs, lost = trial, unknown | bad
-                self.most += self.slow
-        else:
-            self.costs, bad = self._lowered(each)
-            lost = unknown | bad
-        off = lost[self.label]
+        if not self.gain:
+            self.costs, bad = self._evened(each)
+            self.most += self.slow
+        off = (unknown | bad)[self.label]
         self.most[off] = np.inf
-        inside = off[self.rows]
-        self.costs = np.where(inside, 0.0, self.costs)
-        self.closing = np.where(inside, 0.0, np.where(np.isfinite(self.again), self.again, 0.0))
+        self.costs = np.where(off[self.rows], 0.0, self.costs)
+        self.closing = np.where(off[self.rows], 0.0, np.where(np.isfinite(self.again), self.again, 0.0))
 
-    def _lowered(self, costs: Vector) -> tuple[Vector, np.ndarray[tuple[int], np.dtype[np.bool_]]]:
-        """Return costs with potentials, of at least 0, and the classes where there are none."""
-        bad = np.zeros(int(self.label.max(initial=0)) + 1, bool)
-        potential = np.zeros(len(self.nodes))
-        for _ in range(SWEEPS):
-            lowered = potential[self.rows] + costs
-            less = lowered < potential[self.targets] - 1e-12
-            if not less.any():
-                break
-            np.minimum.at(potential, self.targets[less], lowered[less])
-        else:
-            bad[self.label[self.targets[less]]] = True
-        return np.maximum(costs + potential[self.rows] - potential[self.targets], 0.0), bad
+    def _evened(self, costs: Vector) -> tuple[Vector, Mask]:
+        """Return costs with potentials, and the classes where there are none."""
+        even, bad = evened(self.rows, self.targets, costs)
+        return even, np.bincount(self.label[bad], minlength=int(self.label.max(initial=0)) + 1) > 0
 
     def grow(self, sought: Sought) -> None:
         """Add the cycles that may count for `e^-level`."""

@@ -111,7 +111,7 @@ class _Travelled:
         label = solver.label
         rows, columns = solver.rows, solver.P.indices
         entered = fluxes.entered
-        self.inflow = np.bincount(label, entered.values + entered.bound, len(which))
+        self.inflow = np.bincount(label, entered.values + entered.bound, len(which)).astype(np.float64)
         inside = (label[rows] == label[columns]) & (which[label[rows]] == closed) & (self.inflow[label[rows]] > 0)
         if through is not None:
             inside &= label[rows] == label[through]

@@ -30,6 +30,9 @@ MOST = 20_000
 COMPILED = 1_000
 """From how many states on compiled code looks: below, compiling would take longer."""
 
+SLOWER = 10
+"""How much slower it is without compiled code: so many times fewer arrows are looked at."""
+
 COLUMNS = 1_024
 """How many columns are worked on at a time without compiled code."""
 
@@ -80,7 +83,7 @@ def near_visits(block: sparse.csr_array, stay: Vector) -> Near:
     thin = LITTLE / stay
     kernel = _kernel() if k >= COMPILED else None
     if kernel is None:
-        x, rest, forth, back = _together(block, thin)
+        x, rest, forth, back = _together(block, thin, MOST if k < COMPILED else MOST // SLOWER)
     else:
         x, rest = np.empty(k), np.empty(k)
         forth, back = np.empty(block.nnz), np.empty(block.nnz)
@@ -98,7 +101,7 @@ def _places(block: sparse.csr_array) -> Index:
     return places
 
 
-def _together(block: sparse.csr_array, thin: Vector) -> tuple[Vector, Vector, Vector, Vector]:
+def _together(block: sparse.csr_array, thin: Vector, most: int) -> tuple[Vector, Vector, Vector, Vector]:
     """Return the diagonal of x, the largest of r, and x along arrows, many columns at a time."""
     k = block.shape[0]
     marks = sparse.csr_array((np.arange(1.0, block.nnz + 1), block.indices, block.indptr), shape=(k, k))
@@ -111,7 +114,7 @@ def _together(block: sparse.csr_array, thin: Vector) -> tuple[Vector, Vector, Ve
         X = sparse.csc_array((k, width))
         while True:
             column = np.repeat(np.arange(width), np.diff(R.indptr))
-            large = (R.data > thin[some[column]]) & (done[column] < MOST)
+            large = (R.data > thin[some[column]]) & (done[column] < most)
             if not large.any():
                 break
             moved = R.copy()

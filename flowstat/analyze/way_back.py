@@ -5,11 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from flowstat.analyze.cycle_ways import ranges
 from flowstat.analyze.solve import Index, Vector
 
-__all__ = ["Backs", "backs"]
+__all__ = ["Backs", "Mask", "backs", "evened"]
+
+Mask = npt.NDArray[np.bool_]
+
+SWEEPS = 60
+"""How often potentials are lowered before it is said that there are none."""
 
 STEPS = 400
 """How often costs are passed on; what is not settled then is not counted as known."""
@@ -102,3 +108,18 @@ def backs(
             return Backs(n, key, cost, beyond), looked
     # Not all was looked at: nothing is known that would hold for sure.
     return Backs(n, np.zeros(0, np.int64), np.zeros(0), np.zeros(len(roots))), looked
+
+
+def evened(rows: Index, targets: Index, costs: Vector) -> tuple[Vector, Index]:
+    """Return costs of at least 0 with the same sums around cycles, and nodes of classes in which there are none."""
+    n = int(max(rows.max(initial=-1), targets.max(initial=-1))) + 1
+    potential = np.zeros(n)
+    bad = np.zeros(0, np.int64)
+    for _ in range(SWEEPS):
+        lowered = potential[rows] + costs
+        less = lowered < potential[targets] - 1e-12
+        bad = targets[less]
+        if not len(bad):
+            break
+        np.minimum.at(potential, bad, lowered[less])
+    return np.maximum(costs + potential[rows] - potential[targets], 0.0), bad
