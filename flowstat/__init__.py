@@ -76,10 +76,18 @@ if TYPE_CHECKING:
     from flowstat.read.graph import Arrow, Component, Graph, Route
     from flowstat.read.traces import Traces, read_traces
     from flowstat.run.app import App
-    from flowstat.run.behaviour import on
+    from flowstat.run.behaviour import Emit, Retry, on
+    from flowstat.run.digest import digest
+    from flowstat.run.latencies import LatencyLaw, VirtualTime
     from flowstat.run.load import load_behaviours
     from flowstat.run.loop import Limits
+    from flowstat.run.pool import Together
+    from flowstat.run.program import Supervision
     from flowstat.show.draw import draw
+    from flowstat.show.plot_coverage import plot_coverage
+    from flowstat.show.plot_flows import plot_flows
+    from flowstat.show.plot_generations import plot_generations
+    from flowstat.show.plot_spectrum import plot_spectrum
     from flowstat.show.report import report
 
 __version__ = "0.1.0"
@@ -172,11 +180,19 @@ _HOMES = {
     "analyze.variants": ("variants",),
     "estimate.observed": ("observed_variants",),
     "show.draw": ("draw",),
+    "show.plot_coverage": ("plot_coverage",),
+    "show.plot_flows": ("plot_flows",),
+    "show.plot_generations": ("plot_generations",),
+    "show.plot_spectrum": ("plot_spectrum",),
     "show.report": ("report",),
     "run.app": ("App",),
-    "run.behaviour": ("on",),
+    "run.behaviour": ("Emit", "Retry", "on"),
+    "run.digest": ("digest",),
+    "run.latencies": ("LatencyLaw", "VirtualTime"),
     "run.load": ("load_behaviours",),
     "run.loop": ("Limits",),
+    "run.pool": ("Together",),
+    "run.program": ("Supervision",),
 }
 _HOME = {name: module for module, names in _HOMES.items() for name in names}
 
@@ -189,15 +205,21 @@ __all__ = [
     "ChainError",
     "Component",
     "Counts",
+    "Emit",
     "FlowstatError",
     "Graph",
     "GraphError",
+    "LatencyLaw",
     "Limits",
     "OutputError",
+    "Retry",
     "Route",
     "RunError",
+    "Supervision",
+    "Together",
     "TraceError",
     "Traces",
+    "VirtualTime",
     "absorption",
     "amplification",
     "before",
@@ -214,6 +236,7 @@ __all__ = [
     "critical",
     "cycles",
     "dead_arrows",
+    "digest",
     "discover",
     "draw",
     "durations",
@@ -235,6 +258,10 @@ __all__ = [
     "open_writer",
     "pairs",
     "parse_graph",
+    "plot_coverage",
+    "plot_flows",
+    "plot_generations",
+    "plot_spectrum",
     "power",
     "quantiles",
     "reach",

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NoReturn, TypeVar
 
@@ -20,15 +20,23 @@ from flowstat.errors import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_OK, EXIT_USAGE, 
 if TYPE_CHECKING:
     from flowstat.estimate.chain import Chain
     from flowstat.estimate.counting import Progress
+    from flowstat.read.canonical import TraceWriter
+    from flowstat.read.graph import Graph
     from flowstat.read.notices import Problem
     from flowstat.read.traces import Traces
     from flowstat.results import Result
-    from flowstat.run.loop import Limits
+    from flowstat.run.app import App
+    from flowstat.run.latencies import VirtualTime
+    from flowstat.run.loop import Injection
     from flowstat.run.tally import RunResult
+    from flowstat.run.watch import Watch
 
 __all__ = ["main"]
 
 Command = TypeVar("Command", bound=Callable[..., object])
+
+SAY_EVERY = 5.0
+"""Seconds between two lines about a run that goes on, where no terminal shows a table."""
 
 FORMATS = ("table", "json", "csv", "markdown")
 
@@ -175,6 +183,13 @@ def _shows(*tables: str) -> Callable[[Command], Command]:
     help="What cycles are listed by: flux is how often a run goes round one.",
 )
 @click.option("--through", metavar="NODE", help="Only cycles through this node.")
+@click.option(
+    "--latency",
+    "stated",
+    metavar="ARROW=SECONDS",
+    multiple=True,
+    help="With --by time, where traces have no times: as 'a -> b=0.5'; may be repeated.",
+)
 @_shows("loops", "cycles")
 def cycles(
     graph: str,
@@ -185,26 +200,30 @@ def cycles(
     max_length: int | None,
     by: Literal["probability", "flux", "events", "time"],
     through: str | None,
+    stated: tuple[str, ...],
     format: str,
     show: str,
 ) -> None:
     """List the loops, how runs take and leave them, and the foremost cycles."""
+    from flowstat.analyze.arrow_times import read_latencies
     from flowstat.analyze.cycles import cycles as find_cycles
     from flowstat.analyze.loops import loops
     from flowstat.explain.sentences import loop_sentence
 
-    chain = _chain(graph, traces, prior, start)
+    if stated and by != "time":
+        raise click.UsageError("--latency is about cycles by time: add --by time")
+    chain = _chain(graph, traces, prior, start, latencies=by == "time")
+    latencies = read_latencies(chain, stated) if by == "time" else None
     results: dict[str, Result] = {}
+    sentences: list[str] = []
     if show in ("all", "loops"):
         found = loops(chain)
         results["loops"] = found
-        if format == "table":
-            for loop in found.loops:
-                click.echo(f"{'  ' * loop.depth}{loop_sentence(loop, found.fans_out)}")
-            if found.loops:
-                click.echo()
+        sentences = [f"{'  ' * loop.depth}{loop_sentence(loop, found.fans_out)}" for loop in found.loops]
     if show in ("all", "cycles"):
-        results["cycles"] = find_cycles(chain, top, max_length=max_length, by=by, through=through)
+        results["cycles"] = find_cycles(chain, top, max_length=max_length, by=by, through=through, latencies=latencies)
+    if sentences and format == "table":
+        click.echo("\n".join(sentences) + "\n")
     _print(results, format)
 
 
@@ -368,15 +387,50 @@ def matrix(graph: str, traces: tuple[str, ...], prior: float, start: str | None,
     _print({"shares": shares(_chain(graph, traces, prior, start), level)}, format)
 
 
-@flowstat.command(epilog="Example: flowstat draw orders.graph -t orders.parquet -o orders.svg")
+@flowstat.command(epilog="Example: flowstat draw orders.graph -t orders.parquet --of flows -o orders.svg")
 @_asks
-@click.option("-o", "--output", default="-", metavar="FILE", help="A .svg, .png or .dot file; - prints SVG.")
-def draw(graph: str, traces: tuple[str, ...], prior: float, start: str | None, output: str) -> None:
-    """Draw the graph, its shares and its loops."""
-    from flowstat.show.draw import draw as make_drawing
+@click.option(
+    "--of",
+    "what",
+    type=click.Choice(["graph", "flows", "coverage", "spectrum", "generations"]),
+    default="graph",
+    show_default=True,
+    help="What to draw.",
+)
+@click.option("--nodes", type=click.IntRange(min=1), help="How many nodes of a graph have names; the rest is grey.")
+@click.option("--top", type=click.IntRange(min=1), help="How many flows or eigenvalues.")
+@click.option("--horizon", type=click.IntRange(min=0), help="The last generation.  [default: 20]")
+@click.option("-o", "--output", default="-", metavar="FILE", help="A .svg, .png, .pdf or .dot file; - prints SVG.")
+def draw(
+    graph: str,
+    traces: tuple[str, ...],
+    prior: float,
+    start: str | None,
+    what: str,
+    nodes: int | None,
+    top: int | None,
+    horizon: int | None,
+    output: str,
+) -> None:
+    """Draw the graph with its shares, traffic and nested loops; or flows, coverage, eigenvalues, generations.
 
+    The graph is written as .svg, .png or .dot, all else as .svg, .png or .pdf.
+    """
+    from importlib import import_module
+
+    for option, given, of in (
+        ("--nodes", nodes, ("graph",)),
+        ("--top", top, ("flows", "coverage", "spectrum")),
+        ("--horizon", horizon, ("generations",)),
+    ):
+        if given is not None and what not in of:
+            raise click.UsageError(f"{option} is for --of {' or '.join(of)}")
     _keep(output, graph, *traces)
-    drawing = make_drawing(_chain(graph, traces, prior, start))
+    chain = _chain(graph, traces, prior, start, lineages=what != "generations")
+    options = {"nodes": nodes, "top": top, "horizon": horizon}
+    name = "draw" if what == "graph" else f"plot_{what}"
+    make = getattr(import_module(f"flowstat.show.{name}"), name)
+    drawing = make(chain, **{option: given for option, given in options.items() if given is not None})
     if output == "-":
         click.echo(drawing.svg)
     else:
@@ -1046,6 +1100,11 @@ def _progress() -> Iterator[Progress]:
         yield show
 
 
+_behaves = click.option(
+    "--behaviours", metavar="FILE", help="Python file with the behaviours; by default the one beside the graph."
+)
+
+
 def _records(command: Command) -> Command:
     """Add what a recorded run takes."""
     for option in (
@@ -1056,13 +1115,34 @@ def _records(command: Command) -> Command:
         click.option("--max-events", type=click.IntRange(min=1), default=10_000_000, show_default=True, help="In all."),
         click.option(
             "--clock",
-            type=click.Choice(["none", "wall"]),
+            type=click.Choice(["none", "wall", "virtual"]),
             default="none",
             show_default=True,
-            help="Record times? Without, the same seed gives the same bytes.",
+            help="Times to record: real ones, or virtual ones, which jump from event to event. But for real ones, the "
+            "same seed gives the same bytes.",
         ),
         click.option(
+            "--latency",
+            "delays",
+            metavar="[ARROW=]SECONDS",
+            multiple=True,
+            help="With --clock virtual, how long messages are under way: 'a -> b=0.5,0.1' (mean and deviation), or "
+            "0.5,0.1 for all; may be repeated.",
+        ),
+        click.option(
+            "--latencies",
+            "recorded",
+            metavar="TRACE",
+            help="With --clock virtual: as long as in this trace (or these counts), drawn pair by pair.",
+        ),
+        click.option("--every", metavar="SECONDS", help="With --clock virtual, from one run to the next."),
+        click.option(
             "-o", "--output", metavar="TRACE", help="Trace to write (.parquet, .jsonl); named as the graph by default."
+        ),
+        click.option(
+            "--otlp",
+            metavar="URL",
+            help="Send events as spans to a collector too, such as http://localhost:4318 (OTLP over HTTP).",
         ),
         click.option("--seed", type=int, default=0, show_default=True, help="Of all chance."),
         click.option("--start", "starts", metavar="NODE", multiple=True, help="Where to inject; may be repeated."),
@@ -1075,93 +1155,208 @@ def _records(command: Command) -> Command:
 
 @flowstat.command(epilog="Example: flowstat run orders.graph --runs 10000 --seed 7 -o orders.parquet")
 @_records
-@click.option(
-    "--behaviours", metavar="FILE", help="Python file with the behaviours; by default the one beside the graph."
-)
+@_behaves
 @click.option(
     "--input", "source", metavar="FILE", help='Messages to inject, JSON Lines {"node", "key", "body"}; - reads stdin.'
 )
+@click.option(
+    "--record",
+    type=click.Choice(["trace", "inputs", "both"]),
+    default="trace",
+    show_default=True,
+    help="The trace, or only a journal of what came from outside (.journal), from which replay makes it again.",
+)
+@click.option(
+    "--marks",
+    type=click.IntRange(min=0),
+    default=0,
+    show_default=True,
+    help="With a journal: mark the states in it after so many messages, for mirrors to compare.",
+)
+@click.option("--components/--no-components", default=True, show_default=True, help="Start the programs of the graph?")
+@click.option(
+    "--contemporaneously",
+    "at_once",
+    metavar="RUNS",
+    type=click.IntRange(min=1),
+    help="Handle many messages at a time, of so many runs at once; nodes with a state still one by one.",
+)
 def run(
     graph: str,
-    runs: int,
-    starts: tuple[str, ...],
-    seed: int,
-    output: str | None,
-    clock: str,
-    max_events: int,
-    max_queue: int,
-    overwrite: bool,
     behaviours: str | None,
     source: str | None,
+    marks: int,
+    components: bool,
+    at_once: int | None,
+    **recording: Any,
 ) -> None:
-    """Run the graph with its behaviours, and record the trace.
+    """Run the graph with its behaviours and components, and record the trace.
 
     Behaviours are functions (state, message, ctx) in the Python file beside the graph (orders.graph:
     orders.py), named as their nodes; a node without one forwards what it gets. A run that is stopped at
     its bound ends with exit code 1, and its trace is complete.
     """
-    from flowstat.errors import RunError
-    from flowstat.read.files import read_graph
-    from flowstat.run.app import App, spread
-    from flowstat.run.inject import read_injections
-    from flowstat.run.load import load_behaviours
+    from flowstat.run.pool import Together
 
+    runs, starts, seed = (recording.pop(name) for name in ("runs", "starts", "seed"))
     if graph == source == "-":
         raise click.UsageError("standard input (-) can be read once only")
+    if marks and recording["record"] == "trace":
+        raise click.UsageError("--marks are of a journal: say --record inputs, or both")
+    app = _app(graph, behaviours, seed)
+    with _recording(graph, app.graph, **recording) as options, _messages(app, source, runs, starts) as messages:
+        together = Together(at_once) if at_once else False
+        result = app.run(messages, marks=marks, components=components, contemporaneously=together, **options)
+    _finish(result)
+
+
+@flowstat.command(epilog="Example: flowstat replay orders.graph orders.journal -o orders.parquet")
+@click.argument("graph")
+@click.argument("journal")
+@_behaves
+@click.option("-o", "--output", metavar="TRACE", help="Write the trace too: its bytes are those of the run's own.")
+@click.option("--against", metavar="TRACE", help="A trace that the run recorded, to be compared row by row.")
+@click.option("--overwrite", is_flag=True, help="Replace the trace that is there.")
+@_shows()
+def replay(
+    graph: str,
+    journal: str,
+    behaviours: str | None,
+    output: str | None,
+    against: str | None,
+    overwrite: bool,
+    format: str,
+) -> None:
+    """Run again from a journal, and say whether the same events come of it.
+
+    With --against, the first event that differs is named; the state of every node at the end is compared in any case.
+    A difference ends with exit code 1: some behaviour hangs on what is not in the journal (real time, chance of its
+    own, a file), or is not the one that ran.
+    """
+    app = _app(graph, behaviours, 0)
+    with _trace_too(output, overwrite, journal, *([against] if against else [])) as writer:
+        result = app.replay(journal, writer, against=against)
+    if format == "table":
+        for sentence in result.sentences():
+            click.echo(sentence)
+    else:
+        _print({"replay": result}, format)
+    if result.differences:
+        sys.exit(EXIT_FAILED)
+
+
+@flowstat.command(epilog="Example: flowstat mirror orders.graph orders.journal --runs 10000")
+@click.argument("graph")
+@click.argument("journal")
+@_behaves
+@click.option("--runs", type=click.IntRange(min=0), default=1000, show_default=True, help="As for the run.")
+@click.option("--start", "starts", metavar="NODE", multiple=True, help="As for the run.")
+@click.option("--input", "source", metavar="FILE", help="As for the run.")
+@click.option("-o", "--output", metavar="TRACE", help="Write the trace of all of it.")
+@click.option("--overwrite", is_flag=True, help="Replace the trace that is there.")
+@_shows()
+def mirror(
+    graph: str,
+    journal: str,
+    behaviours: str | None,
+    runs: int,
+    starts: tuple[str, ...],
+    source: str | None,
+    output: str | None,
+    overwrite: bool,
+    format: str,
+) -> None:
+    """Follow the journal of a run in another process, and take over when it is killed.
+
+    The mirror handles the same events, so its states are those of the run. When the run is killed it goes on with what
+    was not accepted yet: give it the messages of the run (--runs and --start, or --input).
+    """
+    app = _app(graph, behaviours, 0)
+    with _trace_too(output, overwrite, journal) as writer, _messages(app, source, runs, starts) as messages:
+        result = app.mirror(journal, messages, writer)
+    _print({"mirror": result}, format)
+    _finish(result.run)
+
+
+@contextmanager
+def _trace_too(output: str | None, overwrite: bool, *inputs: str) -> Iterator[TraceWriter | None]:
+    """Open a trace to write, if one is asked for; what is read is not written over."""
+    from flowstat.read.canonical import open_writer
+
+    if output is None:
+        yield None
+        return
+    _keep(output, *inputs)
+    with open_writer(output, overwrite=overwrite) as writer:
+        yield writer
+    click.echo(f"wrote {output}", err=True)
+
+
+@contextmanager
+def _messages(app: App, source: str | None, runs: int, starts: tuple[str, ...]) -> Iterator[Iterable[Injection]]:
+    """Open the messages to inject: those of a file, or empty ones."""
+    from flowstat.errors import RunError
+    from flowstat.run.inject import read_injections, spread
+
+    if source is None:
+        yield spread(app.graph, runs, starts or None)
+        return
+    if starts:
+        raise click.UsageError("--input names the nodes itself: leave out --start")
+    try:
+        file = sys.stdin.buffer if source == "-" else open(source, "rb")  # noqa: SIM115
+    except OSError as error:
+        raise RunError(f"can't read the messages {source}: {error.strerror}") from None
+    with file:
+        yield read_injections(file, source)
+
+
+def _app(graph: str, behaviours: str | None, seed: int) -> App:
+    """Read a graph, and the behaviours given or beside it."""
+    from flowstat.read.files import read_graph
+    from flowstat.run.app import App
+    from flowstat.run.load import load_behaviours
+
     program = read_graph(graph)
     beside = Path(graph).with_suffix(".py")
-    app = App(program, seed)
-    if behaviours or (graph != "-" and beside.is_file()):
-        loaded = load_behaviours(behaviours or beside, program)
-        app = App(program, seed, loaded.behaviours)
-        click.echo(f"behaviours of {', '.join(loaded.behaviours) or 'no node'} from {loaded.path}", err=True)
-        if loaded.unused:
-            click.echo(f"functions that are no node's, not used: {', '.join(loaded.unused)}", err=True)
-    else:
+    if not behaviours and (graph == "-" or not beside.is_file()):
         click.echo("no behaviours: every node forwards what it gets (try flowstat simulate)", err=True)
-    if source and starts:
-        raise click.UsageError("--input names the nodes itself: leave out --start")
-    with _recording(graph, output, max_events, max_queue, clock, overwrite) as options:
-        if source:
-            try:
-                file = sys.stdin.buffer if source == "-" else open(source, "rb")  # noqa: SIM115
-            except OSError as error:
-                raise RunError(f"can't read the messages {source}: {error.strerror}") from None
-            with file:
-                result = app.run(read_injections(file, source), **options)
-        else:
-            result = app.run(spread(program, runs, starts or None), **options)
-    _finish(result)
+        return App(program, seed)
+    loaded = load_behaviours(behaviours or beside, program)
+    click.echo(f"behaviours of {', '.join(loaded.behaviours) or 'no node'} from {loaded.path}", err=True)
+    if loaded.unused:
+        click.echo(f"functions that are no node's, not used: {', '.join(loaded.unused)}", err=True)
+    return App(program, seed, loaded.behaviours)
 
 
 @flowstat.command(epilog="Example: flowstat simulate app.graph --runs 1000 -o app.parquet")
 @_records
-def simulate(
-    graph: str,
-    runs: int,
-    starts: tuple[str, ...],
-    seed: int,
-    output: str | None,
-    clock: str,
-    max_events: int,
-    max_queue: int,
-    overwrite: bool,
-) -> None:
+def simulate(graph: str, runs: int, starts: tuple[str, ...], seed: int, **recording: Any) -> None:
     """Simulate the graph without any code: each event draws its arrow by the @ shares."""
     from flowstat.read.files import read_graph
     from flowstat.run.simulate import simulate as walk
 
     program = read_graph(graph)
-    with _recording(graph, output, max_events, max_queue, clock, overwrite) as options:
+    with _recording(graph, program, **recording) as options:
         result = walk(program, runs, seed, starts=starts or None, **options)
     _finish(result)
 
 
 @contextmanager
 def _recording(
-    graph: str, output: str | None, max_events: int, max_queue: int, clock: str, overwrite: bool
+    graph: str,
+    graph_of: Graph,
+    output: str | None,
+    max_events: int,
+    max_queue: int,
+    clock: str,
+    overwrite: bool,
+    otlp: str | None,
+    record: str = "trace",
+    **virtual: Any,
 ) -> Iterator[dict[str, Any]]:
-    """Open the trace and the progress line of a run."""
+    """Open the trace, the journal and the progress line of a run."""
+    from dataclasses import replace
     from time import time_ns
 
     from flowstat.read.canonical import open_writer
@@ -1169,19 +1364,111 @@ def _recording(
 
     if output == "-":
         raise click.UsageError("a trace is written to a file or directory, not to standard output")
-    target = output or ("run.parquet" if graph == "-" else f"{Path(graph).stem}.parquet")
+    suffix = "journal" if record == "inputs" else "parquet"
+    target = output or (f"run.{suffix}" if graph == "-" else f"{Path(graph).stem}.{suffix}")
+    journal = None if record == "trace" else Path(target).with_suffix(".journal")
+    if clock != "virtual" and any(virtual.values()):
+        raise click.UsageError("--latency, --latencies and --every are of virtual time: say --clock virtual")
+    time = time_ns if clock == "wall" else _virtual_time(**virtual) if clock == "virtual" else None
     limits: Limits = Limits(max_events=max_events, max_queue=max_queue)
-    live = sys.stderr.isatty()
+    if otlp:
+        from flowstat.run.telemetry import SPANS, SpansToo, otlp_exporter
 
-    def progress(events: int, runs: int, waiting: int) -> None:
-        if live:
-            click.echo(f"\r{events:,} events, {runs:,} runs, {waiting:,} waiting\x1b[K", nl=False, err=True)
+        if time is None:
+            raise click.UsageError("--otlp sends times: say --clock wall, or virtual")
+        limits, exporter = replace(limits, batch_rows=SPANS), otlp_exporter(otlp)
+    options: dict[str, Any] = {"limits": limits, "clock": time}
+    if journal is not None:
+        from flowstat.run.journal_writer import make_way
 
-    with open_writer(target, overwrite=overwrite) as writer:
-        yield {"writer": writer, "limits": limits, "clock": time_ns if clock == "wall" else None, "progress": progress}
-    if live:
-        click.echo("\r\x1b[K", nl=False, err=True)
-    click.echo(f"wrote {target}", err=True)
+        make_way(journal, overwrite)
+        options["journal"] = journal
+    opened = nullcontext() if record == "inputs" else open_writer(target, overwrite=overwrite)
+    with (
+        opened as file,
+        SpansToo(exporter, file) if otlp else nullcontext(file) as writer,
+        _watching(graph_of, writer) as (watched, watch),
+    ):
+        yield {"writer": watched, "watch": watch, **options}
+    for written in (None if record == "inputs" else target, journal):
+        if written is not None:
+            click.echo(f"wrote {written}", err=True)
+
+
+@contextmanager
+def _watching(graph: Graph, writer: TraceWriter | None) -> Iterator[tuple[TraceWriter | None, Watch]]:
+    """Show how a run is doing: a live table on a terminal, else now and then a line."""
+    import threading
+
+    from flowstat.run.watch import Watch
+
+    watch = Watch(graph)
+    if sys.stderr.isatty():
+        from rich.console import Console
+        from rich.live import Live
+
+        from flowstat.run.watch import Discarding
+        from flowstat.show.watching import status_table
+
+        with Live(
+            get_renderable=lambda: status_table(watch.status()),
+            console=Console(stderr=True),
+            refresh_per_second=4,
+            transient=True,
+        ):
+            yield writer or Discarding(), watch
+        return
+    over = threading.Event()
+
+    def tell() -> None:
+        while not over.wait(SAY_EVERY):
+            status = watch.status()
+            if status is not None:
+                click.echo(status.line(), err=True)
+
+    thread = threading.Thread(target=tell, daemon=True)
+    thread.start()
+    try:
+        yield writer, watch
+    finally:
+        over.set()
+        thread.join()
+
+
+def _virtual_time(delays: tuple[str, ...], recorded: str | None, every: str | None) -> VirtualTime:
+    """Return the virtual time that options tell: recorded latencies, and those stated over them."""
+    from flowstat.run.latencies import LatencyLaw, VirtualTime
+
+    def law(text: str) -> LatencyLaw:
+        try:
+            mean, _, deviation = text.partition(",")
+            return LatencyLaw(float(mean), float(deviation or 0))
+        except ValueError:
+            raise click.UsageError(
+                f"{text!r} is no time: give seconds, as 0.5, or mean and deviation, 0.5,0.1"
+            ) from None
+
+    laws: dict[tuple[str | None, str], LatencyLaw] = {}
+    if recorded:
+        from flowstat.estimate.counting import count as count_traces
+        from flowstat.estimate.latency import GROWTH
+
+        traces, memory = _traces((recorded,))
+        for pair, found in count_traces(traces, latencies=True, memory=memory).latencies.items():
+            # A bucket of the sketch stands for its middle, which is off by 1 % at most.
+            values = tuple(1e-9 * 2 * GROWTH**k / (GROWTH + 1) for k in found.buckets)
+            laws[pair] = LatencyLaw(values=values, weights=tuple(found.buckets.values()))
+    given = [delay.rpartition("=") for delay in delays]
+    for arrow, _, text in given:
+        if arrow:
+            source, sign, target = arrow.partition("->")
+            if not sign:
+                raise click.UsageError(f"{arrow!r} is no arrow: write 'a -> b=0.5'")
+            laws[source.strip(), target.strip()] = law(text)
+    everywhere = [law(text) for arrow, _, text in given if not arrow]
+    if everywhere and laws:
+        raise click.UsageError("give one --latency for all, or one for each arrow")
+    return VirtualTime(everywhere[-1] if everywhere else laws, law(every) if every else None)
 
 
 def _finish(result: RunResult) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 
-from flowstat.analyze import positive, radius, solve
+from flowstat.analyze import radius, shifted, solve
 from flowstat.analyze.absorption import absorption
 from flowstat.analyze.amplification import amplification
 from flowstat.analyze.generations import generations
@@ -300,11 +300,12 @@ def test_sparse_is_dense(monkeypatch):
         {"a": {"b b": 2, "c": 1, "": 3}, "b": {"a": 1, "": 1}, "c": {"d d": 1, "": 2}, "d": {"c": 1, "d": 1, "": 1}}
     )
     plain, waves = amplification(counts), generations(counts)
-    monkeypatch.setattr(positive, "DENSE", 1)
-    for factored in (positive.FACTORED, 0):
-        monkeypatch.setattr(positive, "FACTORED", factored)
-        monkeypatch.setattr(radius, "FACTORED", factored)
-        monkeypatch.setattr(solve, "DENSE", 1)
+    for module in (shifted, radius, solve):
+        monkeypatch.setattr(module, "DENSE", 1)
+    # Factors of all, of a line, and a chain that is relaxed.
+    for small, narrow in ((shifted.SMALL, 0), (0, shifted.NARROW), (0, -1)):
+        monkeypatch.setattr(shifted, "SMALL", small)
+        monkeypatch.setattr(shifted, "NARROW", narrow)
         other = amplification(counts)
         near(plain.rho, other.rho, plain.rho_bound + other.rho_bound)
         near(plain.events, other.events, plain.events_bound + other.events_bound)
@@ -312,7 +313,7 @@ def test_sparse_is_dense(monkeypatch):
     assert waves.rows() == generations(counts).rows()
     storm = counts_of({"a": {"b b": 2, "": 1}, "b": {"a": 4, "": 1}})
     dense = amplification(storm)
-    monkeypatch.setattr(positive, "DENSE", 400)
+    monkeypatch.setattr(shifted, "DENSE", 400)
     near(dense.dies_out, amplification(storm).dies_out, 1e-13)
 
 
@@ -353,12 +354,15 @@ def test_the_prior_sends_single_messages():
 
 
 def test_hostile_input():
-    with pytest.raises(AnalysisError, match="at least one arrow"):
-        amplification(counts_of({"a": {"": 1}}), top=0)
+    for wrong in (0, -1, 1.5, "many", None, float("nan"), float("inf")):
+        with pytest.raises(AnalysisError, match="a whole number of at least 1"):
+            amplification(counts_of({"a": {"": 1}}), top=wrong)
+        if wrong != 0:
+            with pytest.raises(AnalysisError, match="a horizon is a whole number of at least 0"):
+                generations(counts_of({"a": {"": 1}}), horizon=wrong)
+    assert len(amplification(counts_of({"a": {"a a": 1, "": 3}}), top=1e3).arrows.arrows) == 1
     with pytest.raises(ChainError, match="no node is called"):
         amplification(counts_of({"a": {"": 1}}), start="b")
-    with pytest.raises(AnalysisError, match="horizon"):
-        generations(counts_of({"a": {"": 1}}), horizon=-1)
     chain = estimate(counts_of({"a": {"a a": 1, "": 3}}))
     with pytest.raises(AnalysisError, match="they were changed"):
         amplification(replace(chain, P=chain.P / 2, stop=1 - (1 - chain.stop) / 2))

@@ -197,3 +197,38 @@ def test_circulation_takes_a_closed_class_apart(place, cli):
     assert code == 0
     assert "poll" in out
     assert "other" not in out
+
+
+def test_cycles_by_time_take_recorded_or_stated_latencies(cli):
+    spans = [
+        {"traceId": "a", "id": "1", "name": "go", "timestamp": 1_000_000},
+        {"traceId": "a", "id": "2", "parentId": "1", "name": "do", "timestamp": 3_000_000},
+        {"traceId": "a", "id": "3", "parentId": "2", "name": "go", "timestamp": 3_500_000},
+    ]
+    with open("spans.json", "w") as file:
+        json.dump(spans, file)
+    with open("loop.graph", "w") as file:
+        file.write("go -> do; do -> go;")
+    by_time = ("cycles", "loop.graph", "--by", "time", "--prior", 0)
+    code, out, err = cli(*by_time, "-t", "spans.json", "--format", "json", "--show", "cycles")
+    assert code == 0, err
+    [row] = json.loads(out)["rows"]
+    # From go to do for sure, and back in one of two: once round takes 2 s and 0.5 s.
+    assert row["time"] == pytest.approx(2.5 * row["traversals"])
+    code, out, _ = cli("cycles", "loop.graph", "--by", "time", "--latency", "go -> do=1", "--latency", "do -> go=2,1")
+    assert (code, "time: what all goings round take" in out) == (0, True)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--by", "time"], "no latency is known of"),
+        (["--by", "time", "--latency", "a -> nobody=1"], "no latency of two nodes"),
+        (["--through", "nobody"], "no node is called"),
+        (["--latency", "pay -> pay=1"], "add --by time"),
+    ],
+)
+def test_cycles_say_nothing_before_an_error(traced, options, message):
+    code, out, err = traced("cycles", "app.graph", *options)
+    assert (code, out) == (2, "")
+    assert message in err

@@ -103,8 +103,9 @@ def test_the_root_is_one_there(counts):
 
 def test_hostile_input():
     counts = counts_of({"a": {"a a": 1, "": 3}})
-    with pytest.raises(AnalysisError, match="at least one arrow"):
-        critical(counts, top=0)
+    for top in (0, 2.5, "many", float("nan"), float("inf"), None):
+        with pytest.raises(AnalysisError, match="a whole number of at least 1"):
+            critical(counts, top=top)
     with pytest.raises(AnalysisError, match="at least one arrow"):
         critical(counts, [])
     with pytest.raises(AnalysisError, match="no pair"):

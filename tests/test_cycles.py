@@ -144,7 +144,7 @@ def test_the_best_of_very_many() -> None:
 
 
 def test_a_bound_that_is_hit_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cycle_search, "WORK", -(10**9))
+    monkeypatch.setattr(cycle_search, "WORK", (0, 0))
     monkeypatch.setattr(module, "BUDGET", 150)
     found = cycles(complete(8), 50)
     assert found.cycles
@@ -152,7 +152,9 @@ def test_a_bound_that_is_hit_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     assert found.more
     assert "stopped at its bound" in str(found)
     monkeypatch.setattr(module, "BUDGET", 1)
-    assert "No cycle was found within" in str(cycles(complete(8), 50))
+    least = cycles(complete(8), 50)
+    assert not least.complete
+    assert "within the search's bound" in str(least) or "stopped at its bound" in str(least)
 
 
 @pytest.mark.parametrize(("top", "max_length"), [(0, None), (-1, None), (5, 0)])

@@ -1,13 +1,14 @@
 import json
 from fractions import Fraction
-from math import ceil, expm1, inf, log, log1p
+from itertools import accumulate
+from math import ceil, expm1, inf, log, log1p, nextafter
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from flowstat.analyze import quantile_search, stepping
+from flowstat.analyze import exact_steps, quantile_search, stepping
 from flowstat.analyze.hitting import hitting
 from flowstat.analyze.quantiles import Quantiles, quantiles
 from flowstat.errors import AnalysisError, ChainError
@@ -121,9 +122,12 @@ def test_shares_that_are_never_reached() -> None:
     found = quantiles(pit(), "c", (0.1, 0.35, 0.39, 0.4, 0.9))
     assert [q.steps for q in found.quantiles] == [0, 1, 5, inf, inf]
     assert "infinite" in str(found)
-    # 0.35 is the exact chance after a step: that can't be told from a little less.
-    assert brackets(found) == [(0, 0), (1, 3), (5, 5), (inf, inf), (inf, inf)]
-    assert "0.35 is reached within 1 to 3 steps" in str(found)
+    # 0.35 is the exact chance after a step: a little more is only reached with the third.
+    assert brackets(found) == [(0, 0), (1, 1), (5, 5), (inf, inf), (inf, inf)]
+    assert found.ties == ((0.35, 1, 3),)
+    assert "as the numbers are stored it is reached with step 1; were they a rounding off, maybe with step 3" in str(
+        found
+    )
     nowhere = quantiles(pit(), "c", 1e-9, "ping")
     assert brackets(nowhere) == [(inf, inf)]
     assert nowhere.error_bound == 0
@@ -148,6 +152,63 @@ def test_quantiles_turn_the_law_round(chain: Chain, percent: int) -> None:
     else:
         assert sums[int(found.high)] >= q - 1e-12
         assert found.low == 0 or sums[int(found.low) - 1] < q + 1e-12
+
+
+def test_a_share_that_is_just_reached_or_never() -> None:
+    """All of 0.3 get there with the second step, exactly; or, of a last bit more, never."""
+    on = {key: {"t": 1.0} for key in "ab"}
+    chain = chain_of({"x": {"a": 0.1, "b": 0.2, "c": 0.7}, **on, "c": {}, "t": {}}, "x")
+    assert Fraction(0.1) + Fraction(0.2) > Fraction(0.3)
+    below, above = quantiles(chain, "t", (0.3, nextafter(0.3, 1))).quantiles
+    assert (below.steps, below.low, below.high) == (2, 2, 2)
+    assert (above.steps, above.low, above.high) == (inf, inf, inf)
+    found = quantiles(chain, "t", 0.3)
+    assert found.ties == ((0.3, 2, inf),)
+    assert "with step 2; were they a rounding off, maybe never" in str(found)
+
+
+def test_a_share_that_is_come_closer_to_for_ever() -> None:
+    """After t steps 1/2 - 2^-t get there: 1/2 never do, though no number tells it after the 53rd."""
+    chain = chain_of({"x": {"x": 0.5, "a": 0.25, "b": 0.25}, "a": {}, "b": {}}, "x")
+    found = quantiles(chain, "a", (0.25, 0.375, 0.5))
+    assert brackets(found) == [(1, 1), (2, 2), (inf, inf)]
+    assert "never; were they a rounding off, maybe with step" in str(found)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(exact_steps, "SOLVED", 0)
+        [bounded] = quantiles(chain, "a", 0.5).quantiles
+        assert bounded.steps is None
+        assert bounded.low > 1000
+        assert bounded.high == inf
+        assert "steps or more, if ever" in str(quantiles(chain, "a", 0.5))
+        patch.setattr(exact_steps, "ADDED", 0)
+        [bounded] = quantiles(chain, "a", 0.5).quantiles
+        assert 40 < bounded.low < 60
+        assert bounded.high == inf
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_ties_are_told_exactly(seed: int) -> None:
+    """A share that is the chance by some step, as far as a float holds it, or the float next to it."""
+    rng = np.random.default_rng(seed)
+    found = 0
+    for _ in range(40):
+        chain = dyadic(rng)
+        n = len(chain.names)
+        inside = None if rng.random() < 0.5 else [int(rng.integers(n))]
+        law, _ = step_by_step(chain, inside, 70)
+        sums = list(accumulate(law))
+        for t in range(4):
+            for share in (float(sums[t]), nextafter(float(sums[t]), 1), nextafter(float(sums[t]), 0)):
+                if 0 < share < 1:
+                    targets = None if inside is None else [chain.names[i] for i in inside]
+                    [q] = quantiles(chain, targets, share, "0").quantiles
+                    right = next((k for k, s in enumerate(sums) if s >= Fraction(share)), inf)
+                    if right < inf:
+                        assert q.low == q.high == q.steps == right
+                        found += 1
+                    else:
+                        assert q.high > 70
+    assert found > 100
 
 
 def test_simulated_runs_agree() -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 
-from flowstat.analyze import positive
+from flowstat.analyze import shifted
 from flowstat.analyze.hitting import hitting
 from flowstat.analyze.reach import reach
 from flowstat.errors import AnalysisError
@@ -99,9 +99,10 @@ def test_a_million_runs_agree(above):
 def test_sparse_is_dense(monkeypatch):
     counts = counts_of({"a": {"b b": 2, "c": 1, "": 3}, "b": {"a": 1, "": 1}, "c": {"d": 1, "": 9}})
     first = reach(counts, "d")
-    monkeypatch.setattr(positive, "DENSE", 1)
-    for factored in (positive.FACTORED, 0):
-        monkeypatch.setattr(positive, "FACTORED", factored)
+    monkeypatch.setattr(shifted, "DENSE", 1)
+    for small, narrow in ((shifted.SMALL, 0), (0, shifted.NARROW), (0, -1)):
+        monkeypatch.setattr(shifted, "SMALL", small)
+        monkeypatch.setattr(shifted, "NARROW", narrow)
         for a, b in zip(first.states, reach(counts, "d").states, strict=True):
             assert abs(a.probability - b.probability) <= a.error_bound + b.error_bound
 

@@ -105,7 +105,6 @@ def pay(state, message, ctx):
             r"two behaviours for the node 'pay': .*orders\.py:2: f and .*orders\.py:4: pay",
         ),
         ("def pay(message): ...", r"orders\.py:1: pay takes \(message\): a behaviour takes three"),
-        ("async def pay(state, message, ctx): ...", r"orders\.py:1: pay is a generator or async function"),
         ("from flowstat.run.behaviour import on\n@on\ndef f(a, b, c): ...", r"orders\.py:2: RunError: name the node"),
     ],
 )

@@ -7,6 +7,7 @@ from scipy import sparse
 from flowstat.analyze import banded, solve
 from flowstat.analyze.elimination import eliminate
 from flowstat.analyze.solve import Solver, strong_classes
+from flowstat.analyze.strong import Classes
 from flowstat.errors import AnalysisError
 from flowstat.estimate.chain import END, Chain
 from tests.oracles import chain_of, chains, fundamental, traps_of
@@ -134,3 +135,22 @@ def test_a_long_ring_with_one_exit(monkeypatch: pytest.MonkeyPatch, largest: int
     v = solver.visits(np.eye(n)[0])[0].values
     assert v == pytest.approx(np.full(n, 4.0), rel=1e-12)
     assert solver.return_gaps().values == pytest.approx(np.full(n, 0.25), rel=1e-12)
+
+
+@settings(max_examples=100)
+@given(chains(largest=6, traps=True))
+def test_compiled_code_sees_the_same_chain(chain: Chain) -> None:
+    """Its classes, what leaves them, and how runs pass through."""
+    plain = Solver(chain.P, chain.stop)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(solve, "COMPILED", 0)
+        fast = Solver(chain.P, chain.stop)
+        visited = fast.visits(np.stack([chain.start, np.eye(fast.n)[-1]], axis=1))[0]
+    for name in ("label", "states", "offsets"):
+        assert getattr(fast.order, name).tolist() == getattr(Classes(chain.P), name).tolist()
+    assert fast.shut.tolist() == plain.shut.tolist() == [c.closed for c in plain.classes]
+    assert fast.moving == pytest.approx(plain.moving, rel=1e-14)
+    assert fast.exits == pytest.approx(plain.exits, rel=1e-14)
+    assert (fast.unit, fast.inward) == (plain.unit, plain.inward)
+    for k, start in enumerate((chain.start, np.eye(fast.n)[-1])):
+        assert visited.values[:, k] == pytest.approx(plain.visits(start)[0].values, rel=1e-12)

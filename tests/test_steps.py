@@ -1,4 +1,5 @@
 import json
+from decimal import Decimal, localcontext
 from fractions import Fraction
 from math import comb
 from random import Random
@@ -9,8 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import sparse
 
-from flowstat.analyze import solve, stepping
+from flowstat.analyze import far_steps, solve, stepping, stepping_back
 from flowstat.analyze.absorption import absorption
+from flowstat.analyze.aim import aim_at
 from flowstat.analyze.hitting import hitting
 from flowstat.analyze.steps import steps, within
 from flowstat.errors import AnalysisError, ChainError
@@ -146,7 +148,7 @@ def test_all_ways_to_step_agree(chain: Chain, horizon: int, ends: bool) -> None:
 def test_doubling_is_stepping(chain: Chain, number: int) -> None:
     found = within(chain, chain.names[-1:], number)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(stepping, "FEW", 0)
+        patch.setattr(stepping_back, "FEW", 0)
         slow = within(chain, chain.names[-1:], number)
     for at, there in zip(found.states, slow.states, strict=True):
         assert abs(at.probability - there.probability) <= at.probability_bound + there.probability_bound
@@ -182,12 +184,125 @@ def test_rare_and_slow() -> None:
     chain = chain_of({"a": {"a": 1 - 4e-9, "b": 4e-9, END: 0}, "b": {}})
     found = within(chain, "b", 10**9)
     assert found.start.probability == pytest.approx(-np.expm1(-4), abs=1e-6)
-    assert abs(found.states[0].probability + np.expm1(-4)) < found.states[0].probability_bound
+    check([found.start.probability], [found.start.probability_bound], [1 - still(4e-9, 10**9)])
     tiny = chain_of({"a": {"b": 1e-200, END: 1.0}, "b": {"c": 1e-200, END: 1.0}, "c": {}}, "a")
     assert steps(tiny, "b", 3).chances[1].probability == 1e-200
     c = steps(tiny, "c", 3).chances[2]
     assert c.probability == 0
     assert c.probability_bound < 1e-289
+
+
+def still(rate: float, number: int) -> Fraction:
+    """Return (1 - rate)^number to sixty digits."""
+    with localcontext(prec=90):
+        return Fraction((1 - Decimal(rate)) ** number)
+
+
+@pytest.mark.parametrize("number", [10**6, 10**9, 10**12, 10**13, 10**15, 10**30])
+def test_more_steps_than_can_be_taken(number: int) -> None:
+    """Two states that hand each other the flow, loops left with 4e-9 and 1e-17: known to 1e-12 at any time."""
+    for chain, right in (
+        (
+            chain_of({"a": {"b": 1 - 3e-13, END: 3e-13}, "b": {"a": 1 - 1e-13, END: 1e-13}}, "a"),
+            1 - still(3e-13, (number + 1) // 2) * still(1e-13, number // 2),
+        ),
+        (chain_of({"a": {"a": 1 - 4e-9, END: 4e-9}}), 1 - still(4e-9, number)),
+        (chain_of({"a": {"a": 1.0, "b": 1e-17, END: 0}, "b": {END: 1.0}}, "a"), 1 - still(1e-17, number - 1)),
+    ):
+        start = within(chain, None, number).start
+        check([start.probability], [start.probability_bound], [right])
+        assert start.probability_bound < 1e-12
+        assert start.probability_bound < max(1e-9 * float(right), 1e-15)
+
+
+def test_a_number_of_steps_beyond_all_floats() -> None:
+    for chain in (chain_of({"a": {"a": 1.0, "b": 1e-280, END: 0}, "b": {END: 1.0}}, "a"), pit()):
+        found = within(chain, "b" if "b" in chain.names else "c", 10**400)
+        ever = hitting(chain, found.targets).start
+        assert abs(found.start.probability - ever.probability) <= found.start.probability_bound + ever.probability_bound
+        assert found.error_bound < 1e-14
+
+
+@pytest.mark.parametrize("period", range(2, 13))
+def test_slow_rings(period: int) -> None:
+    tiny = 2.0**-45
+    ring: dict[str, dict[str, float]] = {str(k): {str((k + 1) % period): 1.0} for k in range(period)}
+    ring["0"] = {"1": 1 - tiny, "out": tiny}
+    chain = chain_of({**ring, "out": {}}, "0")
+    for number in (10**13, 10**14 + 5):
+        found = within(chain, "out", number)
+        rounds = [(number - (period - k) % period - 1) // period + 1 for k in range(period)]
+        assert [s.state for s in found.states][:period] == [str(k) for k in range(period)]
+        of_ring = list(found.states)[:period]
+        right = [1 - still(tiny, r) for r in rounds]
+        check([s.probability for s in of_ring], [s.probability_bound for s in of_ring], right)
+        assert found.error_bound < 1e-12
+
+
+@pytest.mark.parametrize("ends", [False, True])
+@pytest.mark.parametrize("seed", range(3))
+def test_leaps_hold_the_exact_answer(monkeypatch: pytest.MonkeyPatch, ends: bool, seed: int) -> None:
+    """However soon it is leapt, and whatever is left out."""
+    for module, name, value in (
+        (far_steps, "BLOCK", 1 + seed),
+        (far_steps, "FEWER", 2),
+        (far_steps, "LEFT_OUT", (1e-17, 1e-3, 0.1)[seed]),
+    ):
+        monkeypatch.setattr(module, name, value)
+    rng = np.random.default_rng(seed)
+    narrow = leapt = 0
+    for _ in range(60):
+        chain = dyadic(rng)
+        n = len(chain.names)
+        inside = None if ends else sorted(rng.permutation(n)[: int(rng.integers(1, 3))].tolist())
+        horizon = int(rng.integers(8, 60))
+        _, exact = step_by_step(chain, inside, horizon)
+        found = far_steps.far_within(aim_at(chain, None if ends else [chain.names[i] for i in inside or ()]), horizon)
+        if found is not None:
+            leapt += 1
+            check(found.values, found.bound, exact)
+            narrow += bool(found.bound.max() < 1e-3)
+    assert leapt > 30
+    assert narrow > 5
+
+
+def test_what_has_no_shape_yet_is_not_leapt_over() -> None:
+    """One slow loop after another, and how far the rest has come depends on both."""
+    chain = chain_of({"x": {"x": 1 - 2e-6, "a": 1e-6, END: 1e-6}, "a": {"a": 1 - 1e-12, END: 1e-12}}, "x")
+    with pytest.raises(AnalysisError, match="too many for the chance to be known to 1e-06: ask for fewer, for quantil"):
+        within(chain, None, 10**12)
+    assert within(chain, None, 10**6).start.probability_bound < 1e-9
+    assert within(chain, None, 10**16).start.probability == pytest.approx(1 - np.exp(-1e4) / 2, abs=1e-6)
+
+
+def test_a_large_fast_chain_is_soon_there() -> None:
+    """No step is taken that could not change anything."""
+    n = 30_000
+    P = sparse.diags_array(np.full(n - 1, 0.5), offsets=1).tocsr() + sparse.diags_array(np.full(n, 0.25)).tocsr()
+    stop = np.append(np.full(n - 1, 0.25), 0.75)
+    found = within(Chain.from_matrix(P, start="0", stop=stop), None, 10**9)
+    assert found.start.probability == pytest.approx(1.0, abs=1e-14)
+    assert found.error_bound < 1e-14
+
+
+@pytest.mark.parametrize("cores", [1, 3])
+def test_compiled_steps_are_the_same(monkeypatch: pytest.MonkeyPatch, cores: int) -> None:
+    n = 300
+    rng = np.random.default_rng(7)
+    weights = sparse.random_array((n, n), density=0.02, rng=rng, format="csr") + sparse.eye_array(n, format="csr")
+    stop = rng.random(n)
+    sums = weights.sum(axis=1) + stop
+    chain = Chain.from_matrix(sparse.diags_array(1 / sums) @ weights, start="0", stop=stop / sums)
+    plain = [within(chain, targets, number) for targets in (None, "5") for number in (1, 6, 200, 3000)]
+    monkeypatch.setattr(stepping_back, "WORTH", 0)
+    monkeypatch.setattr(stepping_back, "SHARED", 0)
+    monkeypatch.setattr(stepping_back, "CORES", cores)
+    monkeypatch.setattr(stepping_back.os, "cpu_count", lambda: 8)
+    fast = [within(chain, targets, number) for targets in (None, "5") for number in (1, 6, 200, 3000)]
+    for one, other in zip(plain, fast, strict=True):
+        assert list(one.states) == list(other.states)
+    monkeypatch.setattr(stepping_back, "_compiled", lambda: None)
+    assert list(within(chain, None, 200).states) == list(plain[2].states)
 
 
 def test_simulated_runs_agree() -> None:

@@ -9,13 +9,13 @@ from typing import Any, ClassVar
 from flowstat.analyze.absorption import trap_name
 from flowstat.analyze.aim import chance, weighted
 from flowstat.analyze.contributions import Contributions, contributions
+from flowstat.analyze.derived import whole
 from flowstat.analyze.elimination import UNIT
 from flowstat.analyze.extinction import survival
 from flowstat.analyze.offspring import Offspring, Source, chain_of, offspring
 from flowstat.analyze.radius import Radius, Verdict, radii
 from flowstat.analyze.run_messages import RunMessages, run_messages
 from flowstat.analyze.search import Mask, reachable
-from flowstat.errors import AnalysisError
 from flowstat.estimate.chain import Start, start_law
 from flowstat.read.graph import Graph
 from flowstat.results import Result, Row, number, plain
@@ -154,7 +154,7 @@ def amplification(
     ChainError
         If the start is no law over the nodes.
     AnalysisError
-        If shares of a node that fans out were changed, or a class is too close to critical for its numbers.
+        If `top` is no whole number of at least 1, or shares of a node that fans out were changed.
 
     Notes
     -----
@@ -171,8 +171,7 @@ def amplification(
     >>> storm.rho, storm.verdict, storm.events, round(storm.dies_out, 12)
     (1.5, 'multiplies', inf, 0.333333333333)
     """
-    if top < 1:
-        raise AnalysisError(f"at least one arrow is listed, not {top}")
+    top = whole("the number of arrows", top, 1)
     chain = chain_of(source, graph, prior)
     begin = start_law(chain, start)
     law = offspring(chain)

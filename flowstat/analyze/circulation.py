@@ -75,9 +75,10 @@ class Circulation(Result):
     def notes(self) -> tuple[str, ...]:
         """Say what the numbers are, and whether they balance."""
         listed = "all" if len(self.cycles) == self.number else f"{len(self.cycles):,} of"
+        these = "Listed is the only cycle" if self.number == 1 else f"Listed are {listed} {self.number:,} cycles"
         return (
             "rate: how often it is closed per event in the long run; share: of the events in the class.",
-            f"Listed are {listed} {self.number:,} cycles: {number(100 * self.covered)}% of the events. The flows of "
+            f"{these}: {number(100 * self.covered)}% of the events. The flows of "
             f"arrows and cycles balance to {number(self.imbalance)}.",
         )
 

@@ -51,7 +51,7 @@ class Contributions(Result):
         "rho",
         "residual",
     )
-    beside: ClassVar[tuple[str, ...]] = ("residual",)
+    beside: ClassVar[tuple[str, ...]] = ("rho", "residual")
     arrows: tuple[Contribution, ...]
     left_out: int = 0
 
@@ -60,10 +60,16 @@ class Contributions(Result):
         return [{c: list(a.key) if c == "key" else getattr(a, c) for c in self.columns} for a in self.arrows]
 
     def notes(self) -> tuple[str, ...]:
-        """Say what is left out."""
+        """Say what the columns are, and what is left out."""
         if not self.arrows:
             return ("No arrow is on a loop: nothing can multiply for ever.",)
-        return (f"{counted(self.left_out, 'arrow')} of less weight left out.",) if self.left_out else ()
+        said = [
+            "mean: messages along the arrow per event of its source; contribution: the part of its class's rho that it "
+            "carries."
+        ]
+        if self.left_out:
+            said.append(f"{counted(self.left_out, 'arrow')} of less weight left out.")
+        return tuple(said)
 
 
 def contributions(law: Offspring, found: list[Radius], top: int) -> Contributions:

@@ -11,6 +11,7 @@ from scipy import sparse
 
 from flowstat.analyze.bounded import exact, minus, quotient
 from flowstat.analyze.changes import read_changes
+from flowstat.analyze.derived import whole
 from flowstat.analyze.elimination import UNIT
 from flowstat.analyze.offspring import Offspring, Source, chain_of, offspring
 from flowstat.analyze.positive import positive
@@ -88,12 +89,18 @@ class Critical(Result):
         """Return one row a way."""
         return [{c: list(s.key) if c == "key" else getattr(s, c) for c in self.columns} for s in self.settings]
 
+    def printed(self) -> tuple[str, ...]:
+        """Return the columns that a printed table has: reasons where there are any."""
+        given = any(s.reason for s in self.settings)
+        return tuple(c for c in super().printed() if given or c != "reason")
+
     def notes(self) -> tuple[str, ...]:
         """Say what the columns mean and what is left out."""
         said = []
         if self.settings:
             said.append(
-                "share: of the source's events that send there; its other send patterns keep their proportions."
+                "share: of the source's events that send there; its other send patterns keep their proportions. "
+                "multiplies: on which side of the critical share."
             )
         if self.without:
             said.append(f"{counted(self.without, 'arrow')} on loops can be set to any share: none makes them critical.")
@@ -130,7 +137,7 @@ def critical(
     Raises
     ------
     AnalysisError
-        If a way can't be read, or shares of a node that fans out were changed.
+        If a way can't be read, `top` is no whole number of at least 1, or shares of a node that fans out were changed.
 
     Notes
     -----
@@ -147,8 +154,7 @@ def critical(
     >>> [(s.share, round(s.critical, 12), s.multiplies) for s in found.settings]
     [(0.2, 0.555555555556, 'above')]
     """
-    if top < 1:
-        raise AnalysisError(f"at least one arrow is listed, not {top}")
+    top = whole("the number of arrows", top, 1)
     chain = chain_of(source, graph, prior)
     law = offspring(chain)
     if ways is not None:
@@ -271,12 +277,12 @@ class _Source:
             side = "never"
         return Setting(names[i], key, target, share, kept, side, told[0], "", off, told[1])
 
-    def _returns(self, sent: sparse.csr_array, chance: Vector, which: Index, whole: float) -> Solved:
+    def _returns(self, sent: sparse.csr_array, chance: Vector, which: Index, share: float) -> Solved:
         """Return the mean number of first returns of an event whose pattern is one of some."""
-        if whole == 0:
+        if share == 0:
             return exact(0.0)
         part = sparse.csr_array(sent[which])
-        p = chance[which] / whole
+        p = chance[which] / share
         w = self.weights
         value = float(p @ (part @ w.values[:-1]))
         off = float(p @ (part @ w.bound[:-1]))

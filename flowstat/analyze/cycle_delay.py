@@ -1,42 +1,77 @@
-"""The lightest cycles one after the other, with a bounded number of shortest ways between two.
+"""The lightest cycles of classes one after the other, with a bounded number of shortest ways between two.
 
-The cycles of a class are those through one of its nodes, the root, and those of the classes that are left without it.
-Those through the root are parted as Lawler parts paths (Management Science 18 (1972)), after Yen (Management Science
-17 (1971)): the lightest is taken out, and the rest falls apart by where a cycle first leaves it. Each part is only
-looked at when its bound, the least weight of a way back that may touch the path, comes to be the lowest.
+The cycles of a class are those through each of some nodes, its roots, without the roots before it. Those through a root
+are parted as Lawler parts paths (Management Science 18 (1972)), after Yen (Management Science 17 (1971)): the lightest
+is taken out, and the rest falls apart by where a cycle first leaves it. Each part is only looked at when its bound, the
+least weight of a way back that may touch the path, comes to be the lowest.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from heapq import heapify, heappop, heappush
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from heapq import heappop, heappush
 from itertools import count
 from math import inf
 
 import numpy as np
 import numpy.typing as npt
-from scipy import sparse
 
-from flowstat.analyze.cycle_ways import strong
+from flowstat.analyze.cycle_roots import Roots, Single
+from flowstat.analyze.cycle_ways import CELLS
 
-__all__ = ["by_delay"]
+__all__ = ["Class", "Delayed", "by_delay"]
 
 Vector = npt.NDArray[np.float64]
 Index = npt.NDArray[np.int64]
 Graph = tuple[Index, Index, Vector]
 Cycle = tuple[float, tuple[int, ...]]
 
-BUDGET = 2_000_000
+BUDGET = 3_000_000
 """How many nodes are looked at on shortest ways before the search stops and says so."""
+
+FIRST = 20
+"""How many times as many for the first cycle."""
 
 TIES = 2_000
 """How many cycles as heavy as the last one are looked at, to settle which of them are listed."""
 
 
+@dataclass
+class Class:
+    """A class: its nodes as they are to be told, its arrows and roots by their places among these."""
+
+    nodes: Index
+    graph: Graph
+    roots: Roots | Single
+    lists: tuple[list[int], list[int], list[float]] | None = None
+    ready: dict[int, tuple[Index, Vector]] = field(default_factory=dict)
+    """The nodes on light enough cycles through a root, and the least weights of their ways back to it."""
+    batch: int = 1
+    """For how many roots these are worked out next."""
+
+    def out(self, i: int) -> list[tuple[int, float]]:
+        """Return what a node leads to, and the weights."""
+        if self.lists is None:
+            self.lists = (self.graph[0].tolist(), self.graph[1].tolist(), self.graph[2].tolist())
+        indptr, targets, weights = self.lists
+        span = slice(indptr[i], indptr[i + 1])
+        return list(zip(targets[span], weights[span], strict=True))
+
+
+@dataclass(frozen=True)
+class Delayed:
+    """Cycles by weight, lightest first; all of up to a `level` are among them, `inf` if none at all is missing."""
+
+    found: list[Cycle]
+    level: float
+
+
 @dataclass(frozen=True)
 class _Root:
-    """A node with the ways back to it, of least weight, within a class."""
+    """A root, and the least weights of ways back to it from the nodes that are on light enough cycles through it."""
 
+    home: Class
     node: int
     back: dict[int, float]
 
@@ -62,81 +97,69 @@ class _Path:
             at = at.before
 
 
-def by_delay(
-    graph: Graph,
-    offsets: Index,
-    known: list[float],
-    top: int,
-    ceiling: float,
-    longest: int,
-    through: int | None,
-    tie: float,
-) -> tuple[list[Cycle], bool]:
-    """Return the lightest cycles of two nodes or more, and whether none is missing.
+Loose = Callable[[float], float]
+
+
+def by_delay(classes: list[Class], known: list[float], top: int, ceiling: float, longest: int, loose: Loose) -> Delayed:
+    """Return the lightest cycles of two nodes or more.
 
     Parameters
     ----------
-    graph
-        `indptr`, targets and weights of the arrows, nodes numbered class by class.
-    offsets
-        Where each class begins.
+    classes
+        Classes with their roots.
     known
         Weights of cycles of one node, which are listed, too.
     top
-        How many are wanted; one more is looked for, and all that are within `tie` of it.
+        How many are wanted; one more is looked for, and all that are as heavy.
     ceiling
         Weight of a cycle that need not be passed.
     longest
         The longest cycle, in nodes.
-    through
-        Only cycles through this node.
+    loose
+        Raises a weight by as much as equal ones may differ.
     """
-    return _Delay(graph, longest, ceiling + tie).run(offsets, sorted(known), top, through, tie)
+    return _Delay(classes, sorted(known), top, ceiling, longest, loose).run()
 
 
 class _Delay:
-    def __init__(self, graph: Graph, longest: int, ceiling: float) -> None:
-        indptr, targets, weights = graph
-        self.ceiling, self.longest = ceiling, longest
-        n = len(indptr) - 1
-        self.free = longest >= n
-        self.matrix = sparse.csr_array((np.ones(len(targets)), targets, indptr), shape=(n, n))
-        self.out: list[list[tuple[int, float]]] = [[] for _ in range(n)]
-        self.into: list[list[tuple[int, float]]] = [[] for _ in range(n)]
-        rows = np.repeat(np.arange(n), np.diff(indptr))
-        for i, j, w in zip(rows.tolist(), targets.tolist(), weights.tolist(), strict=True):
-            self.out[i].append((j, w))
-            self.into[j].append((i, w))
+    def __init__(
+        self, classes: list[Class], known: list[float], top: int, ceiling: float, longest: int, loose: Loose
+    ) -> None:
+        self.known, self.top, self.loose, self.longest = known, top, loose, longest
+        self.free = all(longest >= len(each.nodes) for each in classes)
+        if self.free:
+            # The lightest cycles through the roots are different ones.
+            light = np.concatenate([known, *(each.roots.least for each in classes)])
+            if len(light) > top:
+                ceiling = min(ceiling, float(np.partition(light, top)[top]))
+        self.ceiling = loose(ceiling)
         self.looked = 0
         self.number = count()
-        self.heap: list[tuple[float, float, int, Index | _Path, list[int] | None]] = []
+        self.heap: list[tuple[float, float, int, tuple[Class, int] | _Path, list[int] | None]] = []
+        for each in classes:
+            for r, least in enumerate(each.roots.least.tolist()):
+                if least < inf:
+                    self.put(least, 0, (each, r))
 
-    def put(self, key: float, order: float, item: Index | _Path, rest: list[int] | None = None) -> None:
+    def put(self, key: float, order: float, item: tuple[Class, int] | _Path, rest: list[int] | None = None) -> None:
         """Queue an item if it is light enough; of equals, those with a way back and the longest paths come first."""
         if key <= self.ceiling:
             heappush(self.heap, (round(key, 11), order, next(self.number), item, rest))
 
-    def run(
-        self, offsets: Index, known: list[float], top: int, through: int | None, tie: float
-    ) -> tuple[list[Cycle], bool]:
+    def run(self) -> Delayed:
         """Take cycles out until there are enough."""
         found: list[Cycle] = []
-        for begin, end in zip(offsets[:-1].tolist(), offsets[1:].tolist(), strict=True):
-            if through is None:
-                self.put(0.0, 0, np.arange(begin, end))
-            elif begin <= through < end:
-                self.start(np.arange(begin, end), through)
         beside = settled = 0
         level = inf
-        while self.heap and self.heap[0][0] <= level + tie:
-            if self.looked > BUDGET or settled > TIES:
-                return found, False
+        while self.heap and self.heap[0][0] <= self.loose(level):
             key, _, _, item, rest = heappop(self.heap)
-            if isinstance(item, np.ndarray):
-                self.part(item, key)
+            if self.looked > (BUDGET if found else FIRST * BUDGET) or settled > TIES:
+                return Delayed(found, 3 * key - 2 * self.loose(key))
+            if isinstance(item, tuple):
+                self.start(*item)
                 continue
             if item.closed:
-                found.append((item.cost, tuple(item.nodes())))
+                found.append((item.cost, self.told(item)))
             elif rest is None:
                 way = self.way(item)
                 if way is not None:
@@ -145,52 +168,37 @@ class _Delay:
             else:
                 found.append(self.take(item, rest))
             settled += level < inf
-            while beside < len(known) and known[beside] <= key:
+            while beside < len(self.known) and self.known[beside] <= key:
                 beside += 1
-            if level == inf and len(found) + beside > top:
+            if level == inf and len(found) + beside > self.top:
                 level = found[-1][0]
-        return found, True
+        return Delayed(found, inf)
 
-    def part(self, nodes: Index, key: float) -> None:
-        """Queue the cycles of a class: those through a node with many arrows, and the classes without it."""
-        block = sparse.csr_array(self.matrix[nodes][:, nodes])
-        degrees = np.minimum(np.diff(block.indptr), np.bincount(block.indices, minlength=len(nodes)))
-        at = int(np.argmax(degrees))
-        self.looked += len(nodes)
-        self.start(nodes, int(nodes[at]))
-        rest = np.delete(np.arange(len(nodes)), at)
-        if not len(rest):
-            return
-        left = sparse.coo_array(block[rest][:, rest])
-        label = strong(len(rest), left.row.astype(np.int64), left.col.astype(np.int64))
-        order = np.argsort(label, kind="stable")
-        for group in np.split(order, np.flatnonzero(np.diff(label[order])) + 1):
-            if len(group) > 1:
-                some = nodes[rest[group]]
-                inside = set(some.tolist())
-                # No cycle is lighter than the lightest of its arrows and the one after it.
-                least = min(w for i in inside for j, w in self.out[i] if j in inside)
-                self.put(max(key, 2 * least), 0, some)
+    def told(self, path: _Path) -> tuple[int, ...]:
+        """Return a path's nodes as they are to be told."""
+        return tuple(path.root.home.nodes[path.nodes()].tolist())
 
-    def start(self, nodes: Index, root: int) -> None:
+    def start(self, home: Class, r: int) -> None:
         """Queue the cycles through a root."""
-        inside = set(nodes.tolist())
-        back: dict[int, float] = {}
-        heap = [(w, i) for i, w in self.into[root] if i in inside]
-        heapify(heap)
-        while heap:
-            cost, i = heappop(heap)
-            if i in back or i == root or cost > self.ceiling:
-                continue
-            back[i] = cost
-            self.looked += 1
-            for j, w in self.into[i]:
-                if j in inside and j not in back:
-                    heappush(heap, (cost + w, j))
-        own = _Path(_Root(root, back), root, 0.0, 1, None)
-        least = min((w + back[j] for j, w in self.out[root] if j in back), default=inf)
-        if least < inf:
-            self.put(least, -1, own)
+        if r not in home.ready:
+            # The ways of those that come next are worked out together: more and more, since so many were needed.
+            least = home.roots.least
+            order = np.lexsort([np.arange(len(least)), np.round(least, 11)])
+            begin = int(np.flatnonzero(order == r)[0])
+            which = order[begin : begin + home.batch]
+            which = which[(least[which] <= self.ceiling) & (np.arange(len(which)) * len(home.nodes) <= CELLS)]
+            home.batch = min(2 * home.batch, 32)
+            forth, back = home.roots.ways(which)
+            self.looked += len(which) * len(home.graph[1]) // 32
+            for k, each in enumerate(which.tolist()):
+                sums = forth[:, k] + back[:, k]
+                near = np.flatnonzero((sums <= self.ceiling) & (sums < inf))
+                home.ready[each] = near, back[near, k]
+        near, back = home.ready.pop(r)
+        node = int(home.roots.nodes[r])
+        root = _Root(home, node, dict(zip(near.tolist(), back.tolist(), strict=True)))
+        root.back.pop(node, None)
+        self.put(float(home.roots.least[r]), -1, _Path(root, node, 0.0, 1, None))
 
     def way(self, path: _Path) -> tuple[float, list[int]] | None:
         """Return the least weight of a cycle that begins with a path, and the nodes onward; None if there is none."""
@@ -216,7 +224,7 @@ class _Delay:
                     onward.append(at[0])
                     at = came[at]
                 return cost, onward[::-1]
-            for j, w in self.out[i]:
+            for j, w in path.root.home.out(i):
                 if j == root:
                     step = (j, length + 1)
                     reach = cost + w
@@ -240,7 +248,7 @@ class _Delay:
         passed = set(path.nodes())
         for onward in [*rest, root.node]:
             chosen = 0.0
-            for j, w in self.out[path.node]:
+            for j, w in root.home.out(path.node):
                 if j == onward:
                     chosen = w
                 elif j == root.node:
@@ -250,7 +258,7 @@ class _Delay:
                     branch = _Path(root, j, path.cost + w, path.length + 1, path)
                     self.put(branch.cost + root.back[j], -1 - path.length, branch)
             if onward == root.node:
-                return path.cost + chosen, tuple(path.nodes())
+                return path.cost + chosen, self.told(path)
             path = _Path(root, onward, path.cost + chosen, path.length + 1, path)
             passed.add(onward)
         raise AssertionError("a way back ends at its root")

@@ -57,7 +57,8 @@ class Cycles(Result):
     """The foremost elementary cycles, best first.
 
     `covered` is the share of all events on the listed cycles (None if runs may never end); `more` tells whether there
-    are others; `complete` whether the search could finish; `by` what they are listed by.
+    are others; `complete` whether the search could finish; `by` what they are listed by. Where it could not, the first
+    `sure` are right all the same, and no other cycle has a probability above `unlisted` (None if that is not known).
     """
 
     title: ClassVar[str] = "Cycles"
@@ -83,6 +84,8 @@ class Cycles(Result):
     covered_bound: float = 0.0
     refused: str = ""
     """Why some traversals are not there."""
+    sure: int = 0
+    unlisted: float | None = None
 
     @property
     def error_bound(self) -> float:
@@ -96,7 +99,7 @@ class Cycles(Result):
                 "cycle": c.name,
                 "length": len(c.nodes),
                 "kind": c.kind,
-                "keys": list(c.keys),
+                "keys": list(c.keys) if any(c.keys) else [],
                 "probability": c.probability,
                 "traversals": c.traversals,
                 "rate": c.rate,
@@ -116,7 +119,11 @@ class Cycles(Result):
         """Say what the columns mean and what is not listed."""
         if not self.cycles:
             if not self.complete:
-                return ("No cycle was found within the search's bound.",)
+                return (
+                    "The search stopped at its bound, and found no cycle. "
+                    + (_most(self.unlisted) or "There may be some.")
+                    + " Ask for those through a node.",
+                )
             return ("There is no cycle." if self.by == "probability" else "There is no cycle that a run goes round.",)
         notes = [
             f"Listed are {ORDERS[self.by]}. probability: product of the shares; traversals: how often a run goes round "
@@ -128,12 +135,30 @@ class Cycles(Result):
             notes.append("time: what all goings round take in a run, on average, in seconds.")
         if self.covered is not None:
             notes.append(f"The listed cycles carry {number(100 * self.covered)}% of all events.")
-        if self.more:
-            notes.append("There are more cycles, none before these: raise top to see them.")
         if not self.complete:
-            notes.append("The search stopped at its bound: a cycle as good as the last ones may be missing.")
+            notes.append(self._stopped())
+        elif self.more:
+            notes.append("There are more cycles, none before these: raise top to see them.")
         if self.refused:
             notes.append(f"Some traversals are not there: {self.refused}.")
         if self.fans_out:
             notes.append(LINEAGES)
         return tuple(notes)
+
+    def _stopped(self) -> str:
+        """Say how far the list is right."""
+        if not self.sure:
+            right = "others may belong before or between these."
+        elif self.sure < len(self.cycles):
+            which = "the first one is" if self.sure == 1 else f"the first {self.sure:,} are"
+            right = f"{which} right, after that others may be missing."
+        else:
+            right = "what is listed is right, but it may not be all."
+        return " ".join(["The search stopped at its bound:", right, _most(self.unlisted)]).rstrip()
+
+
+def _most(unlisted: float | None) -> str:
+    """Say how probable a cycle may be that is not listed."""
+    if unlisted is None:
+        return ""
+    return f"None of those has a probability above {number(max(unlisted, 1e-300))}."

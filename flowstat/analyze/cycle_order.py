@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-__all__ = ["TIE", "in_order"]
+__all__ = ["TIE", "first", "in_order"]
 
 TIE = 1e-9
 """Cycles whose weights differ by less are put in order by length and names."""
@@ -21,15 +21,15 @@ def in_order(entries: list[tuple[float, tuple[int, ...]]], names: Sequence[str],
         while end < len(entries) and entries[end][0] <= entries[begin][0] + TIE:
             end += 1
         if end == begin + 1:
-            ranked.append(_first(entries[begin][1]))
+            ranked.append(first(entries[begin][1]))
         else:
-            group = [_first(path) for _, path in entries[begin:end]]
+            group = [first(path) for _, path in entries[begin:end]]
             ranked += sorted(group, key=lambda path: (len(path), _named(path, names)))
         begin = end
     return ranked[: top + 1]
 
 
-def _first(path: tuple[int, ...]) -> tuple[int, ...]:
+def first(path: tuple[int, ...]) -> tuple[int, ...]:
     """Return a cycle from its first node in the chain's order."""
     at = path.index(min(path))
     return path[at:] + path[:at]

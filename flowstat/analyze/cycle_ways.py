@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from math import inf
 
@@ -38,15 +39,10 @@ class Part:
     label: Index
     base: Index = field(init=False)
     back: Vector = field(init=False)
-    last: Vector = field(init=False)
 
     def __post_init__(self) -> None:
         sizes = np.diff(self.offsets)
         self.rows: Index = np.repeat(np.arange(len(self.nodes)), np.diff(self.indptr))
-        # The lightest arrow to a root from a node after it: where nothing better is known, no way back is lighter.
-        self.last = np.full(len(self.nodes), inf)
-        later = self.rows > self.targets
-        np.minimum.at(self.last, self.targets[later], self.weights[later])
         cells = np.where(sizes <= FLOYD, sizes, 0) ** 2
         cells[np.cumsum(cells) > MOST_FLOYD] = 0
         self.base = np.where(cells > 0, np.cumsum(cells) - cells, -1)
@@ -83,17 +79,18 @@ class Part:
             self.back[self.base[c] : self.base[c] + k * k] = back[b, :k, :k].ravel()
 
     def onward(self, root: Index, node: Index) -> Vector:
-        """Return what a way back to the root weighs at least, from a node after it."""
+        """Return what a way back to the root of a small class weighs at least, from a node after it."""
         c = self.label[root]
-        known = self.base[c] >= 0
         first = self.offsets[c]
-        size = self.offsets[c + 1] - first
-        at = self.base[c] + (root - first) * size + node - first
-        if known.all():
-            here: Vector = self.back[at]
-            return here
-        result: Vector = np.where(known, self.back[np.where(known, at, 0)] if len(self.back) else inf, self.last[root])
-        return result
+        here: Vector = self.back[self.base[c] + (root - first) * (self.offsets[c + 1] - first) + node - first]
+        return here
+
+    def classes(self) -> Iterator[tuple[Index, tuple[Index, Index, Vector]]]:
+        """Yield the nodes of each class and its arrows: `indptr`, targets by place, weights."""
+        for begin, end in zip(self.offsets[:-1].tolist(), self.offsets[1:].tolist(), strict=True):
+            span = slice(self.indptr[begin], self.indptr[end])
+            own = self.indptr[begin : end + 1] - self.indptr[begin]
+            yield self.nodes[begin:end], (own, self.targets[span] - begin, self.weights[span])
 
 
 def ranges(begins: Index, ends: Index) -> Index:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from math import isinf, prod
+from math import exp, inf, isinf, prod
 
 import numpy as np
 
@@ -62,6 +62,7 @@ def cycles(
     -------
     Cycles
         Exact and best first; equals (to nine digits) by length, then by their names from the alphabetically first one.
+        Where the search took too long to finish, it says how many of the first ones are right, and what may be missing.
 
     Raises
     ------
@@ -100,6 +101,8 @@ def cycles(
         by,
         0.0 if covered is None else float(covered.bound),
         refused,
+        found.sure,
+        exp(-found.level) if by == "probability" and 0 < found.level < inf else None,
     )
 
 
@@ -116,7 +119,8 @@ def iter_cycles(
 ) -> Iterator[Cycle]:
     """Yield elementary cycles one by one, in the order of `cycles`: the first ones come at once.
 
-    It ends after the last cycle, or where the search would take too long to go on: `cycles` tells which.
+    It ends after the last cycle, or where the search would take too long to go on: `cycles` tells which, and how many
+    of the first ones are right then.
 
     Parameters
     ----------
@@ -249,11 +253,13 @@ class _Asked:
 
     def one_by_one(self, flux: bool, last: int | None) -> Iterator[Cycle]:
         """Search for more and more."""
-        top, given = last or FIRST, 0
+        top, given = last or FIRST, set[tuple[int, ...]]()
         while True:
             found = self.search(top)
-            yield from self.cycles(found.paths[given:], flux)[0]
-            given = len(found.paths)
+            # A search that could not finish may have others before those that are given.
+            fresh = [path for path in found.paths if path not in given]
+            yield from self.cycles(fresh, flux)[0]
+            given.update(fresh)
             if last is not None or not found.more or not found.complete:
                 return
             top *= GROWTH

@@ -4,28 +4,42 @@ With p_s the chance of send pattern s, and y_j the chance that a message to j br
 with `g_i(y) = sum_s p_s (1 - prod_j (1 - y_j)^m_sj)`: the complement of the generating function, in a form from which
 nothing is subtracted. Newton's method goes from y = 1, which is where the generating functions are 0, monotonically to
 the fixed point (Etessami and Yannakakis, Journal of the ACM 56 (2009); Esparza, Kiefer, Luttenberger, SIAM Journal on
-Computing 39 (2010)). What it finds is then proven: g grows with y, so that a box from a to b with `a <= g(a)` and
-`g(b) <= b` has a fixed point in it (Brouwer), and the callers see to it that there is but one.
+Computing 39 (2010)). With J the derivatives at y, its step leads to `(I - J)^-1 h`, and `h = g(y) - J y` is a
+chance too: that several messages bring something about, or one whose value is known does. So values of 1e-200 beside
+others come out as well as those. What it finds is then proven: g grows with y, so that a box from a to b with `a <=
+g(a)` and `g(b) <= b` has a fixed point in it (Brouwer), and the callers see to it that there is but one.
 """
 
 from __future__ import annotations
 
 import numpy as np
-from scipy import sparse
+from scipy import sparse, special
 
 from flowstat.analyze.elimination import UNIT
 from flowstat.analyze.offspring import Offspring
-from flowstat.analyze.positive import Factors
 from flowstat.analyze.search import Index, Vector
+from flowstat.analyze.shifted import DENSE, Factors, Plan
 from flowstat.analyze.solve import Solved
 
 __all__ = ["Functions", "fixed_point"]
+
+LEAST = -1e4
+"""A logarithm of 0."""
 
 STEPS = 200
 """How many steps Newton's method has; halving the distance each time, at a critical point, it needs 55."""
 
 FLOOR = -690.0
 """The least logarithm of a chance that is worked with where a derivative is looked for."""
+
+NEAR, POLISHED = 1e-3, 12
+"""From how small a change on, relatively, what is left is solved for, and how often at most."""
+
+SLOW = 60
+"""After how many steps Newton's method is left if it does not get nearer."""
+
+TINY = 1e-300
+"""The least value that is worked with."""
 
 WIDENING = 40
 """How often a box is made twice as wide, if it can't be proven."""
@@ -52,6 +66,7 @@ class Functions:
         self.row = place[law.node[mine]]
         self.line = np.repeat(np.arange(len(self.row)), np.diff(self.sent.indptr))
         self.column = place[self.sent.indices]
+        self.place = np.arange(len(self.line)) - self.sent.indptr[:-1].astype(np.int64)[self.line]
         most = int(np.bincount(self.row, minlength=1).max(initial=0))
         longest = int(np.diff(self.sent.indptr).max(initial=0))
         # 1 - exp(S) is off, relatively, by no more than S is: t e^-t <= 1 - e^-t.
@@ -76,6 +91,29 @@ class Functions:
         k = len(self.some)
         return sparse.csr_array((data, (self.row[line], self.column[inner])), shape=(k, k))
 
+    def several(self, y: Vector) -> Vector:
+        """Return `g - J y`, (k,): the chance that several messages bring something about, or one of a known value.
+
+        It is added up over the messages of a pattern; nothing is subtracted.
+        """
+        number, value = self.sent.data, y[self.sent.indices]
+        known = self.column < 0
+        with np.errstate(divide="ignore", under="ignore"):
+            L = np.maximum(np.log1p(-value), LEAST)
+            none = np.exp(number * L)
+            one = np.where(known, 0.0, number * value * np.exp((number - 1) * L))
+            more = np.where(known, -np.expm1(number * L), 0.0)
+        many = np.flatnonzero((number > 1) & ~known)
+        more[many] = special.betainc(2.0, number[many] - 1, value[many])
+        zero, single, rest = np.ones(len(self.row)), np.zeros(len(self.row)), np.zeros(len(self.row))
+        by_place = np.argsort(self.place, kind="stable")
+        for at in np.split(by_place, np.cumsum(np.bincount(self.place))[:-1]):
+            k = self.line[at]
+            rest[k] += single[k] * (one[at] + more[at]) + zero[k] * more[at]
+            single[k] = single[k] * none[at] + zero[k] * one[at]
+            zero[k] = zero[k] * none[at]
+        return np.bincount(self.row, weights=self.chance * rest, minlength=len(self.some)).astype(np.float64)
+
 
 def fixed_point(law: Offspring, known: Vector, *, single: bool = False) -> Solved:
     """Return the largest fixed point of g with the known values, (n,), and its bound.
@@ -96,40 +134,76 @@ def fixed_point(law: Offspring, known: Vector, *, single: bool = False) -> Solve
 
     Notes
     -----
-    Cost: a factorisation of the unknown nodes' system for every step, of which there are some ten, and some fifty where
-    a class is within 1e-15 of critical.
+    Cost: a solution of the unknown nodes' system for every step (see `flowstat.analyze.shifted`), of which there are
+    some ten, and some fifty where a class is within 1e-15 of critical.
     """
     y = known.copy()
     some = np.flatnonzero(np.isnan(known))
     if not len(some):
         return Solved(y, np.zeros(len(y)))
     g = Functions(law, some)
-    widest = int(np.diff(law.order.offsets).max())
     y[some] = 1.0
+    plan: Plan | None = None
     best = np.inf
-    stalled = 0
-    for _ in range(STEPS):
-        left = y[some] - g(y)
-        step = Factors(g.derivative(y), widest=widest).solve(left)
-        if step is None:
+    for k in range(STEPS):
+        _halve(g, y)
+        J = g.derivative(y)
+        plan = Plan(J) if plan is None and len(some) > DENSE else plan
+        # From above y itself is a vector with J y <= g(y) <= y: g is concave, and not negative at 0.
+        new = Factors(J, near=y[some], plan=plan).solve(g.several(y))
+        if new is None:
             break
-        new = np.clip(y[some] - step, 0.0, 1.0)
-        moved = float((np.abs(new - y[some]) / np.maximum(new, 1e-300)).max())
-        y[some] = np.maximum(new, 1e-300)
+        new = np.clip(new, TINY, 1.0)
+        moved = _apart(new, y[some])
+        y[some] = new
+        if moved <= NEAR or (moved >= best / 2 and k > SLOW):
+            break
+        best = min(best, moved)
+    _polish(g, y, plan)
+    return _proven(g, y, plan, single)
+
+
+def _apart(new: Vector, old: Vector) -> float:
+    """Return how much values have changed at most, relatively."""
+    return float((np.abs(new - old) / new).max())
+
+
+def _polish(g: Functions, y: Vector, plan: Plan | None) -> None:
+    """Solve for what is left, which mends what the way of solving did to y as a whole, while that gets less."""
+    best, stalled = np.inf, 0
+    for _ in range(POLISHED):
+        at = y[g.some]
+        step = Factors(g.derivative(y), near=at, plan=plan).solve(at - g(y))
+        if step is None:
+            return
+        new = np.clip(at - step, TINY, 1.0)
+        moved = _apart(new, at)
+        if moved > max(best, NEAR):
+            return
+        y[g.some] = new
         stalled = stalled + 1 if moved >= best / 2 else 0
         best = min(best, moved)
-        if moved <= 4 * UNIT or (stalled > 3 and best < 1e-6):
-            break
-    return _proven(g, y, single)
+        if moved <= 4 * UNIT or stalled > 1:
+            return
 
 
-def _proven(g: Functions, y: Vector, single: bool) -> Solved:
+def _halve(g: Functions, y: Vector) -> None:
+    """Halve all unknown values while that keeps them above the fixed point: next to critical it is far below 1."""
+    lower = y.copy()
+    while True:
+        lower[g.some] /= 2
+        if not (lower[g.some].min() > 1e-290 and (g(lower) <= lower[g.some]).all()):
+            return
+        y[g.some] = lower[g.some]
+
+
+def _proven(g: Functions, y: Vector, plan: Plan | None, single: bool) -> Solved:
     """Return a box around y that a fixed point is in, as values and bound."""
     some, n = g.some, len(y)
     at = y[some]
-    wrong = np.abs(at - g(y)) + 2 * g.unit * at
-    J = g.derivative(y)
-    off = Factors(J, widest=int(np.diff(g.law.order.offsets).max())).solve(wrong)
+    # What is lost below the least numbers is less than TINY.
+    wrong = np.abs(at - g(y)) + 2 * g.unit * at + TINY
+    off = Factors(g.derivative(y), near=at, plan=plan).solve(wrong)
     bound = np.zeros(n)
     if off is not None:
         e = np.maximum(np.abs(off), wrong)

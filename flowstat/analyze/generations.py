@@ -11,12 +11,12 @@ import numpy.typing as npt
 from scipy import sparse
 
 from flowstat.analyze.aim import chance
+from flowstat.analyze.derived import whole
 from flowstat.analyze.elimination import UNIT
 from flowstat.analyze.fixed_point import Functions
 from flowstat.analyze.offspring import Offspring, Source, chain_of, offspring
 from flowstat.analyze.search import Vector
 from flowstat.analyze.solve import Solved
-from flowstat.errors import AnalysisError
 from flowstat.estimate.chain import Start, start_law
 from flowstat.read.graph import Graph
 from flowstat.results import Result, Row
@@ -73,8 +73,11 @@ class Generations(Result):
         return [g._asdict() for g in self.generations]
 
     def notes(self) -> tuple[str, ...]:
-        """Say where the table was cut."""
-        return ("Later generations are too large for numbers.",) if self.cut else ()
+        """Say what the columns are, and where the table was cut."""
+        said = ["messages: how many a run has in that generation on average; alive: how likely it has any."]
+        if self.cut:
+            said.append("Later generations are too large for numbers.")
+        return tuple(said)
 
 
 def generations(
@@ -101,7 +104,7 @@ def generations(
     ChainError
         If the start is no law over the nodes.
     AnalysisError
-        If the horizon is negative, or shares of a node that fans out were changed.
+        If the horizon is no whole number of at least 0, or shares of a node that fans out were changed.
 
     Notes
     -----
@@ -117,8 +120,7 @@ def generations(
     >>> [(g.messages, g.variance, round(g.alive, 12)) for g in found.generations]
     [(1.0, 0.0, 1.0), (0.5, 0.75, 0.25), (0.25, 0.5625, 0.109375)]
     """
-    if horizon < 0:
-        raise AnalysisError(f"a horizon is a number of generations of at least 0, not {horizon}")
+    horizon = whole("a horizon", horizon, 0)
     chain = chain_of(source, graph, prior)
     begin = start_law(chain, start)
     law = offspring(chain)
@@ -142,6 +144,9 @@ def generations(
         alive = float(begin @ y)
         alive_off = 1.01 * alive * (k * g.unit + (n + 3) * UNIT) if k else (n + 3) * UNIT
         spread, doubt = float(variance.values), float(variance.bound)
+        if spread <= doubt:
+            # What may be rounding is not shown as a deviation.
+            spread, doubt = 0.0, spread + doubt
         row = Generation(k, mean, spread, sqrt(spread), chance(alive), mean * off, doubt, alive_off)
         found.append(row)
         relative.append(off)

@@ -1,101 +1,217 @@
-"""The gain of a loop: by what factor the messages in it grow from one to the next, in the long run."""
+"""The gains of loops: by what factor the messages in each grow from one to the next, in the long run.
+
+All loops are multiplied with a vector at once, and what that encloses well is done; of the others each is enclosed by
+itself (`flowstat.analyze.radius`). Where 1 lies within, the numbers of messages that events send decide.
+"""
 
 from __future__ import annotations
 
+from typing import Literal
+
 import numpy as np
-import numpy.typing as npt
 from scipy import sparse
 
 from flowstat.analyze.elimination import UNIT
-from flowstat.analyze.solve import Solved, Vector
-from flowstat.estimate.chain import Chain
-from flowstat.read.patterns import parse_pattern
+from flowstat.analyze.loop_body import in_blocks
+from flowstat.analyze.offspring import EXACT, Offspring
+from flowstat.analyze.perron import part_of
+from flowstat.analyze.radius import enclose, sign_by_fractions
+from flowstat.analyze.search import Index, Mask, Vector
+from flowstat.analyze.solve import Solver
+from flowstat.errors import AnalysisError
 
-__all__ = ["gain", "mean_matrix"]
+__all__ = ["Effect", "enclosed", "told"]
 
-WHOLE = 400
-"""Up to how many nodes the eigenvectors of a loop are worked out whole."""
+Effect = Literal["dampens", "keeps", "grows", "can't tell"]
 
-ROUNDS = 500
-"""How often a larger loop is multiplied with a vector."""
+ROUNDS = 100
+"""How often all loops are multiplied with a vector together."""
 
+FIRST = 30
+"""After so many products loops of up to `DENSE` nodes are given to Noda's iteration."""
 
-def mean_matrix(chain: Chain) -> sparse.csr_array:
-    """Return how many messages an event at i sends to j on average, (n, n); the shares where no event sends several.
+DENSE = 200
 
-    A lineage goes to j with `sum_s p(s) m_j(s) / |s|`, of which `estimate` made the shares; here the divisor is left
-    out. The prior's patterns are single messages, for which it is 1.
+LARGE = 1000
+"""From more nodes on a loop is one that takes long to enclose by itself."""
 
-    Examples
-    --------
-    >>> mean_matrix(Chain.from_matrix([[0, 1], [0.5, 0]], stop=[0, 0.5])).toarray()
-    array([[0. , 1. ],
-           [0.5, 0. ]])
-    """
-    if not chain.fans_out or chain.counts is None:
-        return chain.P
-    counts, index = chain.counts, chain.index
-    known = set(chain.graph.nodes) if chain.graph is not None else set()
-    rows, columns, more = [], [], []
-    for (node, sent), n in counts.table.items():
-        targets = parse_pattern(sent)
-        size = sum(times for _, times in targets)
-        if size < 2:
-            continue
-        weight = counts.events[node] + (chain.prior if node in known else 0.0)
-        for target, times in targets:
-            rows.append(index[node])
-            columns.append(index[target])
-            more.append(n * times * (size - 1) / size / weight)
-    added = sparse.csr_array((more, (rows, columns)), shape=chain.P.shape)
-    mean = sparse.csr_array(chain.P + added)
-    mean.sort_indices()
-    return mean
+STEPS = 12
+"""How many steps it takes at most."""
+
+LOOKS = 10
+"""After so many products those that are done are left out."""
+
+NARROW = 1e-13
+"""How narrow, relatively, an enclosure is to be that products have found."""
+
+WIDE = 1e-10
+"""How wide an enclosure by the chance to leave may be, where there is another one."""
+
+NEAR = 1e-8
+"""As near to 1 rows of shares may be off from their sum."""
+
+TINY = 1e-280
+"""Entries of a vector are kept above this."""
 
 
-def gain(M: sparse.csr_array) -> Solved:
-    """Return the spectral radius of a strongly connected nonnegative matrix, with a bound that is proven.
+def enclosed(
+    M: sparse.csr_array, begins: Index, unit: float, leaving: Vector | None = None, within: Mask | None = None
+) -> tuple[Vector, Vector]:
+    """Return a lower and an upper bound, (m,), of the spectral radius of every block on the diagonal of a matrix.
 
     Whatever positive x is taken, the radius lies between the least and the largest of `(M x)_i / x_i` (Collatz and
-    Wielandt; Horn and Johnson, Matrix Analysis (2nd ed.), theorem 8.1.26). Near the eigenvector they are close. Cost:
-    all eigenvectors up to `WHOLE` nodes; above, products with a vector until they settle.
+    Wielandt; Horn and Johnson, Matrix Analysis (2nd ed.), theorem 8.1.26).
+
+    Parameters
+    ----------
+    M : (k, k) sparse
+        Its blocks are irreducible and at least 0, with nothing beside them.
+    begins : (m,)
+        Where each block begins.
+    unit
+        How far the entries may be off, relatively.
+    leaving : (k,)
+        What is missing in the rows to 1; NaN where rows have other sums. Blocks without have another way.
+    within : (m,)
+        Large blocks of which what products with them tell is enough.
 
     Examples
     --------
-    >>> found = gain(sparse.csr_array([[0, 0.5], [0.5, 0]]))
-    >>> found.values.item(), found.bound.item() < 1e-15
-    (0.5, True)
+    >>> low, high = enclosed(sparse.csr_array([[0.5, 0, 0], [0, 0, 2], [0, 0.5, 0]]), np.array([0, 1]), 0.0)
+    >>> low.round(12), high.round(12)
+    (array([0.5, 1. ]), array([0.5, 1. ]))
     """
-    n = M.shape[0]
-    if n == 1:
-        return Solved(np.asarray(M.sum()), np.zeros(()))
-    best: npt.NDArray[np.float64] = np.ones(n)
-    found = _enclosed(M, best)
-    if n <= WHOLE:
-        values, vectors = np.linalg.eig(M.toarray())
-        first = np.abs(vectors[:, np.argmax(values.real)].real)
-        if (first > 0).all():
-            best = first
-            found = min(found, _enclosed(M, best), key=_width)
-    for _ in range(ROUNDS if n > WHOLE else 20):
-        if _width(found) <= 100 * UNIT * found[1]:
+    sizes = np.diff(np.append(begins, M.shape[0]))
+    low, high = np.zeros(len(sizes)), np.full(len(sizes), np.inf)
+    active = np.arange(len(sizes))
+    A, starts, x = M, begins, np.ones(M.shape[0])
+    for step in range(ROUNDS):
+        y = A @ x
+        with np.errstate(over="ignore"):
+            quotient = y / x
+        low[active] = np.maximum(low[active], np.minimum.reduceat(quotient, starts))
+        high[active] = np.minimum(high[active], np.maximum.reduceat(quotient, starts))
+        wide = high[active] - low[active] > NARROW * high[active]
+        if not wide.any():
             break
         # With a part of x itself added, no period keeps it turning.
-        onward = np.asarray(M @ best)
-        best = onward / onward.max() + best / (4 * best.max())
-        found = min(found, _enclosed(M, best), key=_width)
-    low, high = found
-    # Sums of as many terms as a row has, and a quotient.
-    most = float(np.diff(M.indptr).max()) + 4
-    middle = (low + high) / 2
-    return Solved(np.asarray(middle), np.asarray(1.01 * ((high - low) / 2 + most * UNIT * high)))
+        counts = sizes[active]
+        x = y / np.repeat(np.maximum.reduceat(y, starts), counts) + x / np.repeat(
+            4 * np.maximum.reduceat(x, starts), counts
+        )
+        x = np.maximum(x, TINY)
+        if step + 1 == FIRST:
+            wide &= sizes[active] > DENSE
+        if step + 1 == FIRST or (step % LOOKS == LOOKS - 1 and 2 * wide.sum() < len(active)):
+            if not wide.any():
+                break
+            keep = np.repeat(wide, counts)
+            A, x, active = sparse.csr_array(A[keep][:, keep]), x[keep], active[wide]
+            starts = np.cumsum(sizes[active]) - sizes[active]
+    _by_noda(M, np.append(begins, M.shape[0]), low, high)
+    rounded = 1.01 * (unit + (int(np.diff(M.indptr).max(initial=0)) + 4) * UNIT)
+    low, high = np.maximum(0.0, low * (1 - rounded)), high * (1 + rounded)
+    for k in np.flatnonzero(~(high - low <= 10 * NARROW * high + 4 * rounded * high)).tolist():
+        part = slice(int(begins[k]), int(begins[k] + sizes[k]))
+        block = sparse.csr_array(M[part][:, part])
+        if within is not None and within[k] and sizes[k] > LARGE:
+            continue
+        known = None
+        if leaving is not None and sizes[k] > DENSE and not np.isnan(leaving[part]).any():
+            known = _by_leaving(block, leaving[part])
+        if known is None or (known[1] - known[0] > WIDE and sizes[k] <= LARGE):
+            known = _by_itself(block, unit, known or (0.0, np.inf))
+        low[k], high[k] = max(low[k], known[0]), min(high[k], known[1])
+    return low, high
 
 
-def _enclosed(M: sparse.csr_array, x: Vector) -> tuple[float, float]:
-    with np.errstate(over="ignore"):
-        quotient = np.asarray(M @ x) / x
-    return float(quotient.min()), float(quotient.max())
+def _by_itself(block: sparse.csr_array, unit: float, known: tuple[float, float]) -> tuple[float, float]:
+    """Narrow what encloses one block, if its entries are not too far apart to be worked with."""
+    try:
+        low, high, _ = enclose(block, unit)
+    except AnalysisError:
+        return known
+    return max(low, known[0]), min(high, known[1])
 
 
-def _width(found: tuple[float, float]) -> float:
-    return found[1] - found[0]
+def _by_leaving(block: sparse.csr_array, leaving: Vector) -> tuple[float, float] | None:
+    """Return bounds of the radius of a block, by the chance to leave it in the long run; None if that is not found."""
+    try:
+        part = part_of(Solver(block, leaving), 0)
+    except AnalysisError:
+        return None
+    off = part.leave_bound + 2 * UNIT
+    return max(0.0, part.root - off), min(1.0, part.root + off)
+
+
+def _by_noda(M: sparse.csr_array, ends: Index, low: Vector, high: Vector) -> None:
+    """Narrow what encloses small blocks, many at once, by Noda's iteration; see `flowstat.analyze.radius`."""
+    some = np.flatnonzero((high - low > NARROW * high) & (np.diff(ends) <= DENSE))
+    n = M.shape[0]
+    for blocks in in_blocks(M, np.zeros(n), np.arange(n), ends, some):
+        A, K = blocks.A, blocks.out.shape[1]
+        there = np.zeros(blocks.out.shape, bool)
+        there[blocks.slot, blocks.at] = True
+        x, which = np.ones(blocks.out.shape), blocks.classes
+        for _ in range(STEPS):
+            with np.errstate(over="ignore"):
+                quotient = np.matmul(A, x[:, :, None])[:, :, 0] / x
+            low[which] = np.maximum(low[which], quotient.min(axis=1, where=there, initial=np.inf))
+            most = quotient.max(axis=1, where=there, initial=0.0)
+            high[which] = np.minimum(high[which], most)
+            if (high[which] - low[which] <= NARROW * high[which]).all():
+                break
+            # A little above the largest quotient the matrix is not singular.
+            shifted = (most * (1 + 8 * UNIT))[:, None, None] * np.eye(K) - A
+            try:
+                new = np.abs(np.linalg.solve(shifted, x[:, :, None])[:, :, 0])
+            except np.linalg.LinAlgError:
+                break
+            new = np.where(there & np.isfinite(new), new, 0.0)
+            x = np.where(there, np.maximum(new / np.maximum(new.max(axis=1), TINY)[:, None], TINY), 1.0)
+
+
+def told(
+    law: Offspring, states: Index, low: float, high: float, alone: Literal["dampens", "keeps"] | None
+) -> tuple[float, float, Effect]:
+    """Return the gain of a loop, its bound, and what it does to messages, by what encloses it.
+
+    Parameters
+    ----------
+    alone
+        What it does if no event at it sends several messages; None if some does.
+
+    Notes
+    -----
+    A loop into which no event sends several messages dampens as soon as one event sends none, whatever rounding made of
+    its shares; else it keeps. Others are decided by what encloses them and, near 1, by fractions up to `EXACT` nodes.
+    """
+    effect: Effect = "dampens" if high < 1 else "grows" if low > 1 else "can't tell"
+    if alone is not None:
+        effect = alone
+    elif low <= 1 + NEAR and high >= 1 - NEAR:
+        effect = _decided(law, states, effect)
+    if effect == "keeps":
+        return 1.0, 0.0, effect
+    if effect == "dampens":
+        low, high = min(low, 1.0), min(high, 1.0)
+    elif effect == "grows":
+        low, high = max(low, 1.0), max(high, 1.0)
+    middle = low + (high - low) / 2
+    return middle, 1.01 * max(high - middle, middle - low) + UNIT * middle, effect
+
+
+def _decided(law: Offspring, states: Index, effect: Effect) -> Effect:
+    """Return what a loop does to messages by what each event sends, if its gain leaves that open (`effect`)."""
+    begin = np.searchsorted(law.node, states)
+    counts = np.searchsorted(law.node, states, "right") - begin
+    lines = np.repeat(begin - (np.cumsum(counts) - counts), counts) + np.arange(counts.sum())
+    within = np.zeros(len(law.stop))
+    within[states] = 1.0
+    sent = law.sent[lines] @ within
+    if (sent <= 1).all():
+        return "dampens" if (sent == 0).any() or law.stop[states].any() else "keeps"
+    if effect != "can't tell" or len(states) > EXACT:
+        return effect
+    sign = sign_by_fractions(law, states)
+    return "dampens" if sign > 0 else "grows" if sign < 0 else "keeps"

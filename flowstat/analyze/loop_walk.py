@@ -1,250 +1,241 @@
-"""Goes through the nested loops of one chain; all numbers come from the visits of its start law."""
+"""Describes the loops of a chain, many at once; all numbers come from the visits of its start law."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
 from typing import Literal
 
 import numpy as np
-import numpy.typing as npt
 from scipy import sparse
 
 from flowstat.analyze.arrow_times import Latencies
-from flowstat.analyze.bounded import exact, plus, quotient, times
+from flowstat.analyze.bounded import exact, quotient, row_sums, times
 from flowstat.analyze.cycles import Cycle
 from flowstat.analyze.cycles import cycles as find_cycles
-from flowstat.analyze.loop_body import Body, by_elimination, by_solver
-from flowstat.analyze.loop_forest import LoopForest, loop_forest
-from flowstat.analyze.loop_gain import gain, mean_matrix
+from flowstat.analyze.loop import Exits, Loop
+from flowstat.analyze.loop_gain import Effect, enclosed, told
+from flowstat.analyze.loop_nest import nest
+from flowstat.analyze.loop_parts import Some, some_loops
+from flowstat.analyze.loop_rounds import Rounds
 from flowstat.analyze.loop_traffic import Traffic
-from flowstat.analyze.loops import Exit, Loop
+from flowstat.analyze.offspring import Offspring, offspring
 from flowstat.analyze.periods import phases
-from flowstat.analyze.solve import DENSE, Index, Solved, Vector, total
+from flowstat.analyze.solve import DENSE, Index, Solved, Vector
+from flowstat.errors import AnalysisError
 from flowstat.estimate.chain import END, Chain
 
 __all__ = ["Walker"]
-
-CLOSE = 1e-9
-"""How near 1 a gain has to be known for it to be 1, as far as can be told."""
-
-SMALL = 300
-"""Up to how many nodes a loop's body is eliminated as it is."""
-
-NESTED = 200
-"""How many loops are described below the outermost ones of classes of more than `DENSE` nodes."""
 
 LISTED = 200
 """Up to how many loops their cycles are listed without being asked for."""
 
 CYCLES = 3
-"""How many cycles are then listed."""
+"""How many cycles are then listed, of loops of up to `DENSE` nodes."""
+
+TOGETHER = 100_000
+"""How many nodes loops have together that are described at once, if they are several."""
 
 
-@dataclass(frozen=True)
-class Place:
-    """A loop of a forest: the forest, its nodes' numbers in the chain (None: the same), its header in the forest."""
-
-    forest: LoopForest
-    nodes: Index | None
-    header: int
-    alone: bool = False
-    """Whether it is the self-loop of the header only."""
-
-    def states(self) -> Index:
-        """Return the loop's nodes, the header first."""
-        inside = np.array([self.header]) if self.alone else self.forest.members(self.header)
-        return inside if self.nodes is None else self.nodes[inside]
-
-    def nested(self) -> list[Place]:
-        """Return the loops right within: that of the header to itself, those of several nodes, those of one."""
-        if self.alone or not self.forest.heads[self.header]:
-            return []
-        forest = self.forest
-        own = [replace(self, alone=True)] if forest.selfish[self.header] else []
-        inner = forest.members(self.header)[1:]
-        inner = inner[(forest.header[inner] == self.header) & (forest.heads[inner] | forest.selfish[inner])]
-        return own + [replace(self, header=h) for h in inner.tolist()]
-
-
-class Walker(Traffic):
+class Walker:
     """Describes the loops of a chain, every one before those nested in it."""
 
     def __init__(self, chain: Chain, law: Vector, cycles: int | None, latencies: Latencies | None) -> None:
-        super().__init__(chain, law, latencies)
-        self.cycles = cycles
-        self.mean = mean_matrix(chain)
-        self.left_out = 0
+        self.chain = chain
+        self.traffic = Traffic(chain, law, latencies)
+        self.nest = nest(self.traffic)
+        self.rounds = Rounds(self.traffic, self.nest)
+        n = len(chain.names)
+        self.names = np.array((*chain.names, END), object)
+        self.by_name = np.empty(n + 1, np.int64)
+        self.by_name[sorted(range(n + 1), key=self.names.__getitem__)] = np.arange(n + 1)
+        self.unasked = cycles is None
+        few = len(self.nest.header) <= LISTED
+        self.listed = (CYCLES if few else 0) if cycles is None else cycles
+        self.unlisted = self.unproven = 0
+        self.law: Offspring | None = None
+        self.mean: Vector = chain.P.data  # messages along every arrow, per event at its source
+        self.growthless = ""
+        try:
+            self.law = offspring(chain)
+            if self.law.fans_out:
+                rows, columns, _ = chain.arrows()
+                self.mean = np.asarray(self.law.mean[rows, columns], np.float64).ravel()
+        except AnalysisError as error:
+            self.growthless = str(error)
 
     def grow(self) -> list[Loop]:
         """Return the loops, outermost ones in topological order."""
-        solver = self.solver
-        roots = np.flatnonzero(self.law > 0)
-        forest = loop_forest(self.chain.P, roots[np.lexsort((roots, -self.law[roots]))])
-        outer = np.flatnonzero((forest.header < 0) & (forest.heads | forest.selfish))
-        outer = outer[np.argsort(solver.label[outer], kind="stable")]
-        few = np.count_nonzero(forest.heads) + np.count_nonzero(forest.selfish) <= LISTED
-        self.listed = (CYCLES if few else 0) if self.cycles is None else self.cycles
-        chosen = self.chosen(forest)
-        work: list[tuple[Place, int, int | None]] = [(Place(forest, None, h), 0, None) for h in outer.tolist()[::-1]]
-        found: list[Loop] = []
-        while work:
-            place, depth, parent = work.pop()
-            states = place.states()
-            self.local[states] = np.arange(len(states))
-            flow = self.incoming(states, depth)
-            header = self.header(states, flow)
-            if header:
-                # Most runs come in elsewhere than where the search did: it starts again there.
-                ordered = np.sort(states)
-                first = int(np.searchsorted(ordered, states[header]))
-                block = sparse.csr_array(self.chain.P[ordered][:, ordered])
-                place = Place(loop_forest(block, np.array([first])), ordered, first)
-            self.local[states] = -1
-            states = np.concatenate([states[[header]], np.sort(np.delete(states, header))])
-            self.local[states] = np.arange(len(states))
-            flow = self.incoming(states, depth)
-            position = len(found)
-            found.append(self.describe(states, flow, depth, parent))
-            self.local[states] = -1
-            inner = place.nested()
-            if chosen is not None and len(solver.classes[int(solver.label[states[0]])].states) > DENSE:
-                kept = [p for p in inner if self.visited.values[p.states()[:1]][0] >= chosen]
-                self.left_out += len(inner) - len(kept)
-                inner = kept
-            inner.sort(key=lambda p: p.states()[0] if p.alone else p.states().min())
-            own = [p for p in inner if p.alone]
-            for nested in reversed(own + [p for p in inner if not p.alone]):
-                work.append((nested, depth + 1, position))
+        parts = list(self._parts())
+        for part in parts:
+            some = some_loops(self.traffic, self.nest, part)
+            self.rounds.look(some)
+            self.rounds.alone(some)
+        self.rounds.solve()
+        listed = self.nest.listed()
+        position = np.full(len(listed) + 1, -1)
+        position[listed] = np.arange(len(listed))
+        found: list[Loop | None] = [None] * len(listed)
+        for part in parts:
+            some = some_loops(self.traffic, self.nest, part)
+            for k, loop in zip(part.tolist(), self.described(some, position), strict=True):
+                found[position[k]] = loop
+        return [loop for loop in found if loop is not None]
+
+    def _parts(self) -> Iterator[Index]:
+        """Yield the loops, in parts that are not too large."""
+        size = self.nest.size
+        begin, room = 0, 0
+        for k, nodes in enumerate(size.tolist()):
+            if room + nodes > TOGETHER and k > begin:
+                yield np.arange(begin, k)
+                begin, room = k, 0
+            room += nodes
+        if begin < len(size):
+            yield np.arange(begin, len(size))
+
+    def described(self, some: Some, position: Index) -> Iterator[Loop]:
+        """Yield the description of each of some loops; `position` is where each is going to be."""
+        traffic, nest, rounds = self.traffic, self.nest, self.rounds
+        k, m = some.loops, len(some.loops)
+        first = np.zeros(len(some.states), bool)
+        first[some.begins] = True
+        # As one reads them: the header, then the others as they are in the chain.
+        order = np.lexsort((some.states, ~first, some.whose))
+        names = self.names[some.states[order]]
+        place = np.argsort(order)
+        coming = np.flatnonzero(some.flow.values > 0)
+        coming = coming[np.lexsort((place[coming], -some.flow.values[coming], some.whose[coming]))]
+        ways = np.searchsorted(some.whose[coming], np.arange(m + 1))
+        entries = self.names[some.states[coming]]
+        inner = rounds.inner(some)
+        exits = self.exits(some, inner)
+        each = row_sums(some.whose, inner, m)
+        events = row_sums(some.whose, traffic.visited.at(some.states), m)
+        share = self.share(some)
+        time = self.time(some)
+        taken = rounds.taken(k)
+        gains = self.gains(some)
+        inside = some.block(self.chain.P.data)
+        periods, _ = phases(inside, np.split(np.arange(len(some.states)), some.begins[1:]))
+        several = np.logical_or.reduceat(traffic.spread[some.states], some.begins)
+        others = np.logical_or.reduceat(~first & (some.into > 0), some.begins)
+        parents = np.where(nest.parent[k] >= 0, position[nest.parent[k]], -1)
+        endless = rounds.endless[k]
+        columns = {
+            name: (np.minimum(of.values, most).tolist(), np.where(np.isinf(of.values), 0.0, of.bound).tolist())
+            for name, of, most in (
+                ("reached", rounds.reached.at(k), 1.0),
+                ("entered", taken[0], 1.0),
+                ("again", rounds.again.at(k), 1.0),
+                ("rounds", taken[1], np.inf),
+                ("rounds_per_arrival", taken[2], np.inf),
+                ("events", events, np.inf),
+                ("events_per_entry", Solved(np.where(endless, np.inf, each.values), each.bound), np.inf),
+                ("share", share, 1.0),
+            )
+        }
+        for i in range(m):
+            part = some.part(i)
+            header = names[part.start]
+            single = part.stop - part.start == 1
+            gain, gain_bound, effect = gains[i]
+            numbers = {name: values[i] for name, (values, _) in columns.items()}
+            numbers |= {f"{name}_bound": bounds[i] for name, (_, bounds) in columns.items()}
+            yield Loop(
+                nodes=tuple(names[part]),
+                kind="self" if single else "chain",
+                header=header,
+                entries=tuple(entries[ways[i] : ways[i + 1]]),
+                keys=self.chain.keys(header, header) if single else (),
+                depth=int(nest.depth[k[i]]),
+                parent=None if parents[i] < 0 else int(parents[i]),
+                exits=exits[i],
+                several=bool(several[i]),
+                gain=gain,
+                gain_bound=gain_bound,
+                effect=effect,
+                period=int(periods[i]),
+                irreducible=bool(others[i]) or ways[i + 1] - ways[i] > 1,
+                time=None if time is None else float(time.values[i]),
+                time_bound=0.0 if time is None else float(time.bound[i]),
+                cycles=self.inside(some, inside, i, order) if self.listed else (),
+                **numbers,
+            )
+
+    def exits(self, some: Some, inner: Solved) -> list[Exits]:
+        """Return the ways out of some loops, most probable first."""
+        chain, m = self.chain, len(some.loops)
+        crossing = some.columns < 0
+        stop = chain.stop[some.states]
+        stopping = np.flatnonzero(stop > 0)
+        sources = np.concatenate([some.rows[crossing], stopping])
+        at = some.at[crossing]
+        chance = np.concatenate([chain.P.data[at], stop[stopping]])
+        targets = np.concatenate([chain.P.indices[at], np.full(len(stopping), len(chain.names))])
+        p = times(inner.at(sources), exact(chance))
+        whose = some.whose[sources]
+        order = np.lexsort((self.by_name[targets], some.states[sources], -p.values, whose))
+        begins = np.searchsorted(whose[order], np.arange(m + 1))
+        sources, targets = some.states[sources[order]].astype(np.int32), targets[order].astype(np.int32)
+        only = (np.diff(begins) == 1)[whose[order]]
+        values = np.where(only, 1.0, np.minimum(p.values[order], 1.0))
+        bound = np.where(only, 0.0, p.bound[order])
+        parts = [slice(a, b) for a, b in zip(begins[:-1].tolist(), begins[1:].tolist(), strict=True)]
+        return [Exits(self.names, sources[s], targets[s], values[s], bound[s]) for s in parts]
+
+    def share(self, some: Some) -> Solved:
+        """Return the share of all events that each of some loops has, (m,)."""
+        traffic, m = self.traffic, len(some.loops)
+        found = quotient(row_sums(some.whose, traffic.weight.at(some.states), m), traffic.total)
+        if not traffic.endless:
+            return found
+        # What a run does before it is trapped is nothing beside what follows.
+        stays = traffic.closed[some.states[some.begins]]
+        return Solved(np.where(stays, found.values, 0.0), np.where(stays, found.bound, 0.0))
+
+    def time(self, some: Some) -> Solved | None:
+        """Return the expected time per run, (m,), from events at the nodes to what follows them."""
+        if self.traffic.spent is None:
+            return None
+        v, spent = self.traffic.visited.at(some.states), self.traffic.spent.at(some.states)
+        never = np.isinf(v.values)
+        found = row_sums(some.whose, times(Solved(np.where(never, 0.0, v.values), v.bound), spent), len(some.loops))
+        ever = np.logical_or.reduceat(never, some.begins)
+        return Solved(np.where(ever, np.inf, found.values), found.bound)
+
+    def gains(self, some: Some) -> list[tuple[float | None, float, Effect]]:
+        """Return gain, bound and effect of each of some loops."""
+        law = self.law
+        if law is None:
+            return [(None, 0.0, "can't tell")] * len(some.loops)
+        M = some.block(self.mean)
+        fanning = np.logical_or.reduceat(law.fanning[some.states], some.begins)
+        # What is nested in a large loop is much like it: there a wide bound will do.
+        leaving = np.where(fanning[some.whose], np.nan, some.leaving)
+        low, high = enclosed(M, some.begins, law.unit, leaving, self.nest.depth[some.loops] > 0)
+        endless = self.rounds.endless[some.loops]
+        found: list[tuple[float | None, float, Effect]] = []
+        for i, (a, b) in enumerate(zip(low.tolist(), high.tolist(), strict=True)):
+            alone: Literal["keeps", "dampens"] | None = "keeps" if endless[i] else "dampens"
+            found.append(told(law, some.states[some.part(i)], a, b, None if fanning[i] else alone))
         return found
 
-    def chosen(self, forest: LoopForest) -> float | None:
-        """Return how many events the header of a nested loop in a large class has to have, if not all are described."""
-        solver = self.solver
-        sizes = np.diff(solver.order.offsets)[solver.label]
-        nested = (forest.header >= 0) & (forest.heads | forest.selfish) & (sizes > DENSE)
-        if np.count_nonzero(nested) <= NESTED:
-            return None
-        return float(np.partition(self.visited.values[nested], -NESTED)[-NESTED])
-
-    def describe(self, states: Index, flow: Solved, depth: int, parent: int | None) -> Loop:
-        """Describe the loop of these nodes, the header first."""
-        chain, names = self.chain, tuple(self.chain.names[i] for i in states)
-        out = chain.P[states]
-        rows = np.repeat(np.arange(len(states)), np.diff(out.indptr))
-        place = self.local[out.indices]
-        crossing = place < 0
-        leaving = np.bincount(rows[crossing], out.data[crossing], len(states)) + chain.stop[states]
-        block = sparse.csr_array(
-            (out.data[~crossing], (rows[~crossing], place[~crossing])), shape=(len(states), len(states))
-        )
-        entry = _entry(flow)
-        body = (by_elimination if len(states) <= SMALL else by_solver)(block, leaving, entry)
-        gap = self.gap(int(states[0]), body, depth)
-        arrived = self.reach(int(states[0]), gap)
-        reached = self.reached(states, flow, depth, arrived)
-        entered, rounds, per_arrival = _rounds(body, gap, arrived)
-        events = total(Solved(self.visited.values[states], self.visited.bound[states]))
-        endless = not leaving.any()
-        share = self.share(states)
-        exits = () if endless else self.exits(states, body.visits, rows[crossing], out, crossing)
-        grown = gain(sparse.csr_array(self.mean[states][:, states]))
-        periods, _ = phases(block, [np.arange(len(states))])
-        entries = [i for i in np.argsort(-flow.values, kind="stable") if flow.values[i] > 0]
-        time = self.time(states, rows, out)
-        inner = np.array(np.inf) if endless else body.visits.values.sum()
-        return Loop(
-            nodes=names,
-            kind="self" if len(states) == 1 else "chain",
-            header=names[0],
-            entries=tuple(names[i] for i in entries),
-            keys=chain.keys(names[0], names[0]) if len(states) == 1 else (),
-            depth=depth,
-            parent=parent,
-            reached=min(1.0, float(reached.values)),
-            entered=min(1.0, float(entered.values)),
-            again=float(body.again.values),
-            rounds=float(rounds.values),
-            rounds_per_arrival=float(per_arrival.values),
-            exits=exits,
-            events=float(events.values),
-            events_per_entry=float(inner),
-            share=min(1.0, float(share.values)),
-            several=bool(self.spread[states].any()),
-            gain=float(grown.values),
-            effect=_effect(grown),
-            period=int(periods[0]),
-            irreducible=len(entries) > 1 or bool(self.others_in(states)),
-            time=None if time is None else float(time.values),
-            cycles=self.inside(states, block, leaving, entry.values) if len(states) <= DENSE else (),
-            reached_bound=float(reached.bound),
-            entered_bound=float(entered.bound),
-            again_bound=float(body.again.bound),
-            rounds_bound=float(rounds.bound),
-            rounds_per_arrival_bound=float(per_arrival.bound),
-            events_bound=float(events.bound),
-            events_per_entry_bound=0.0 if endless else float(total(body.visits).bound),
-            share_bound=float(share.bound),
-            gain_bound=float(grown.bound),
-            time_bound=0.0 if time is None else float(time.bound),
-        )
-
-    def others_in(self, states: Index) -> bool:
-        """Return whether some arrow from outside leads to another node than the header."""
-        into = self.back[states[1:]]
-        return bool((self.local[into.indices] < 0).any())
-
-    def exits(
-        self, states: Index, inner: Solved, rows: Index, out: sparse.csr_array, crossing: npt.NDArray[np.bool_]
-    ) -> tuple[Exit, ...]:
-        """Return the ways out, most probable first."""
-        chain = self.chain
-        stopping = np.flatnonzero(chain.stop[states] > 0)
-        sources = np.concatenate([rows, stopping])
-        chance = np.concatenate([out.data[crossing], chain.stop[states[stopping]]])
-        targets = [chain.names[j] for j in out.indices[crossing]] + [END] * len(stopping)
-        p = times(Solved(inner.values[sources], inner.bound[sources]), exact(chance))
-        found = [
-            Exit(chain.names[states[k]], target, value, bound)
-            for k, target, value, bound in zip(
-                sources.tolist(), targets, p.values.tolist(), p.bound.tolist(), strict=True
-            )
-        ]
-        found.sort(key=lambda e: (-e.probability, chain.index[e.source], e.target))
-        return tuple(found)
-
-    def inside(self, states: Index, block: sparse.csr_array, leaving: Vector, entry: Vector) -> tuple[Cycle, ...]:
-        """Return the most probable cycles of the loop, as of a chain of its own."""
-        if not self.listed:
+    def inside(self, some: Some, within: sparse.csr_array, i: int, order: Index) -> tuple[Cycle, ...]:
+        """Return the most probable cycles of a loop, as of a chain of its own."""
+        part = some.part(i)
+        if self.unasked and part.stop - part.start > DENSE:
+            self.unlisted += 1
             return ()
-        names = tuple(self.chain.names[i] for i in states)
-        block.sort_indices()
-        alone = Chain(names, block, leaving, entry / entry.sum(), graph=self.chain.graph)
-        return tuple(find_cycles(alone, self.listed).cycles)
-
-
-def _entry(flow: Solved) -> Solved:
-    """Return by which nodes a loop is come into: by its header, if no run comes to it or too few for any number."""
-    if (flow.values > 0).sum() > 1:
-        law = quotient(flow, total(flow))
-        if np.isfinite(law.bound).all():
-            return law
-    unit = np.zeros(len(flow.values))
-    unit[0] = 1.0
-    return exact(unit)
-
-
-def _rounds(body: Body, gap: Solved, arrived: Solved) -> tuple[Solved, Solved, Solved]:
-    """Return the chance to go round at all, the mean rounds of those who do, and those per arrival."""
-    again = body.again
-    never = exact(np.inf)
-    per_arrival = quotient(again, body.leave) if body.leave.values > 0 else never
-    if not again.values > 0:
-        return exact(0.0), (exact(1.0) if gap.values > 0 else never), per_arrival
-    rounds = plus(exact(1.0), quotient(again, gap)) if gap.values > 0 else never
-    return times(arrived, quotient(again, plus(gap, again))), rounds, per_arrival
-
-
-def _effect(grown: Solved) -> Literal["dampens", "keeps", "grows", "can't tell"]:
-    if abs(grown.values - 1) <= grown.bound:
-        return "keeps" if grown.bound <= CLOSE else "can't tell"
-    return "grows" if grown.values > 1 else "dampens"
+        states = some.states[part]
+        ordered = order[part] - part.start
+        P = sparse.csr_array(within[part][:, part])
+        P = sparse.csr_array(P[ordered][:, ordered])
+        P.sort_indices()
+        flow = some.flow.values[part][ordered]
+        if not flow.sum() > 0:
+            flow = np.eye(1, len(flow))[0]
+        names = tuple(self.names[states[ordered]])
+        alone = Chain(names, P, some.leaving[part][ordered], flow / flow.sum(), graph=self.chain.graph)
+        found = find_cycles(alone, self.listed)
+        self.unproven += not found.complete
+        return tuple(found.cycles)

@@ -3,123 +3,24 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 from flowstat.analyze.arrow_times import Latencies
-from flowstat.analyze.cycles import Cycle
+from flowstat.analyze.loop import Exit, Exits, Loop
 from flowstat.estimate.chain import Chain, Start, start_law
+from flowstat.read.words import shown
 from flowstat.results import LINEAGES, Result, Row, counted
 
-__all__ = ["Exit", "Loop", "Loops", "loops"]
+__all__ = ["Exit", "Exits", "Loop", "Loops", "loops"]
 
+WIDE = 28
+"""How wide a loop's name is in a printed table."""
 
-@dataclass(frozen=True)
-class Exit:
-    """One way out of a loop: from `source` to `target` (`(end)`: the run stops), and its chance."""
+DEEP = 3
+"""Up to which depth a printed name is moved in; deeper it says how deep."""
 
-    source: str
-    target: str
-    probability: float
-    error_bound: float = 0.0
-    """How far the probability may be off."""
-
-
-@dataclass(frozen=True)
-class Loop:
-    """One loop of the program.
-
-    Attributes
-    ----------
-    nodes
-        Its nodes, header first.
-    kind
-        `self`: the node sends to itself; `chain`: it leads back through other nodes.
-    header
-        The node whose returns are counted as rounds: the entry that most runs come in by, the
-        alphabetically first of equals.
-    entries
-        Nodes where runs come in, most used first.
-    keys
-        Topic keys on the arrow of a self-loop.
-    depth, parent
-        How deep it is nested (0: outermost), and the position of the loop around it, or None.
-    reached
-        Chance that a run comes to any of its nodes.
-    entered
-        Chance that a run goes round at least once.
-    again
-        Chance of another round, at its header.
-    rounds
-        Mean number of rounds in a run that goes round at all; `inf` if it never leaves.
-    rounds_per_arrival
-        Mean number of rounds each time the header is arrived at from outside: `again / (1 - again)`.
-    exits
-        Ways out with their chances, most probable first; they sum to 1, or there are none.
-    events
-        Expected events per run at its nodes, and `events_per_entry` each time it is entered.
-    share
-        Share of all events that happen at its nodes, in [0, 1].
-    gain, effect
-        Spectral radius of the mean number of messages among its nodes: below 1 what is in it `dampens`, above it
-        `grows`, and where 1 lies within the bound it `keeps`.
-    period
-        Greatest common divisor of the lengths of its cycles: to come back takes a multiple of it.
-    irreducible
-        Whether it can be come into at other nodes than its header, by the graph.
-    time
-        Expected time per run, in seconds, from events at its nodes to what follows them; None if latencies are unknown.
-    cycles
-        The most probable elementary cycles inside, best first; `traversals` are those each time the loop is entered.
-    several
-        Whether events on the way to it send several messages: chances are then those of one lineage of a
-        run, else those of the run.
-    """
-
-    nodes: tuple[str, ...]
-    kind: Literal["self", "chain"]
-    header: str
-    entries: tuple[str, ...]
-    keys: tuple[str, ...]
-    depth: int
-    parent: int | None
-    reached: float
-    entered: float
-    again: float
-    rounds: float
-    rounds_per_arrival: float
-    exits: tuple[Exit, ...]
-    events: float
-    events_per_entry: float
-    share: float
-    several: bool = False
-    gain: float = 0.0
-    effect: Literal["dampens", "keeps", "grows", "can't tell"] = "dampens"
-    period: int = 1
-    irreducible: bool = False
-    time: float | None = None
-    cycles: tuple[Cycle, ...] = ()
-    reached_bound: float = 0.0
-    entered_bound: float = 0.0
-    again_bound: float = 0.0
-    rounds_bound: float = 0.0
-    rounds_per_arrival_bound: float = 0.0
-    events_bound: float = 0.0
-    events_per_entry_bound: float = 0.0
-    share_bound: float = 0.0
-    gain_bound: float = 0.0
-    time_bound: float = 0.0
-
-    @property
-    def inner(self) -> str:
-        """The most probable cycle inside, as one reads it; empty where none was looked for."""
-        return self.cycles[0].name if self.cycles else ""
-
-    @property
-    def name(self) -> str:
-        """The loop as one reads it: `pay -> pay`, or its header with the other nodes."""
-        if self.kind == "self":
-            return f"{self.header} -> {self.header}"
-        return f"{self.header} -> ... -> {self.header}"
+EXIT = 16
+"""How wide the name of the most probable exit is there."""
 
 
 @dataclass(frozen=True)
@@ -128,6 +29,8 @@ class Loops(Result):
 
     title: ClassVar[str] = "Loops"
     columns: ClassVar[tuple[str, ...]] = (
+        "where",
+        "size",
         "loop",
         "kind",
         "nodes",
@@ -140,6 +43,8 @@ class Loops(Result):
         "events",
         "share",
         "gain",
+        "leaves_to",
+        "effect",
         "period",
         "time",
         "cycle",
@@ -148,22 +53,21 @@ class Loops(Result):
         "share_bound",
         "gain_bound",
     )
-    beside: ClassVar[tuple[str, ...]] = (
-        "events",
-        "period",
-        "time",
-        "cycle",
-        "entered_bound",
-        "rounds_bound",
-        "share_bound",
-        "gain_bound",
+    beside: ClassVar[tuple[str, ...]] = tuple(
+        c for c in columns if c not in ("where", "size", "entered", "rounds", "share", "gain", "leaves_to")
     )
     loops: tuple[Loop, ...]
     fans_out: bool = False
     left_out: int = 0
-    """How many loops deep in large classes are not described."""
+    """How many loops were found and not described, for want of room."""
     timeless: str = ""
     """Why no time is told."""
+    growthless: str = ""
+    """Why no gain is told."""
+    unlisted: int = 0
+    """In how many loops no cycles were looked for, because they are large and none were asked for."""
+    unproven: int = 0
+    """In how many loops the search for cycles ended before all of the listed ones were proven to be foremost."""
 
     @property
     def error_bound(self) -> float:
@@ -174,6 +78,8 @@ class Loops(Result):
         """Return one row a loop."""
         return [
             {
+                "where": _where(loop),
+                "size": len(loop.nodes),
                 "loop": "  " * loop.depth + loop.name,
                 "kind": loop.kind,
                 "nodes": list(loop.nodes),
@@ -182,10 +88,12 @@ class Loops(Result):
                 "entered": loop.entered,
                 "again": loop.again,
                 "rounds": loop.rounds,
-                "exits": [f"{e.target} {e.probability:.1%}" for e in loop.exits],
+                "exits": [f"{e.target} {_percent(e.probability)}" for e in loop.exits],
                 "events": loop.events,
                 "share": loop.share,
                 "gain": loop.gain,
+                "leaves_to": _leaves_to(loop),
+                "effect": loop.effect,
                 "period": loop.period,
                 "time": loop.time,
                 "cycle": loop.inner,
@@ -201,17 +109,60 @@ class Loops(Result):
         """Say what the columns mean, or that there is no loop."""
         if not self.loops:
             return ("There is no loop: every run passes each node at most once.",)
-        return (
-            "reached: chance that a run comes to the loop; entered: that it goes round at least once; again: chance of "
-            "another round; rounds: mean rounds of a run that goes round; share: of all events; gain: below 1 its "
-            "messages dampen, above 1 they multiply.",
-            *(
-                [f"{counted(self.left_out, 'loop')} nested in large ones, with fewer events, are not described."]
-                if self.left_out
-                else []
-            ),
-            *([LINEAGES] if self.fans_out else []),
-        )
+        said = [
+            "size: nodes (1: it sends to itself); entered: chance that a run goes round at least once; rounds: mean "
+            "rounds of a run that does; share: of all events; gain: below 1 its messages dampen, above 1 they "
+            "multiply; leaves to: the most probable exit (+ how many more)."
+        ]
+        if self.left_out:
+            # Of loops within loops that are left out nothing is known.
+            said.append(
+                f"Not described: at least {counted(self.left_out, 'loop')} nested in large ones, those with the fewest "
+                "events."
+            )
+        if self.growthless:
+            said.append(f"No gain is told: {self.growthless}.")
+        if self.unlisted:
+            said.append(
+                f"Cycles inside were not looked for in {counted(self.unlisted, 'loop')} of many nodes: "
+                "loops(..., cycles=3) lists them."
+            )
+        if self.unproven:
+            said.append(
+                f"In {counted(self.unproven, 'loop')} the search for cycles ended early: of those listed inside some "
+                "may not be the most probable ones."
+            )
+        return (*said, *([LINEAGES] if self.fans_out else []))
+
+
+def _where(loop: Loop) -> str:
+    """Return a loop's header in little room, moved in by its depth."""
+    deep = "  " * loop.depth if loop.depth <= DEEP else "  " * DEEP + f"({loop.depth}) "
+    return deep + _short(loop.header, WIDE - len(deep))
+
+
+def _short(name: str, width: int) -> str:
+    """Return a name on one line, without its middle if it is too long."""
+    if len(name) > width:
+        end = (width - 3) // 2
+        name = f"{name[: width - 3 - end]}...{name[-end:]}"
+    return shown(name)
+
+
+def _leaves_to(loop: Loop) -> str:
+    """Return where a loop is most probably left to, and to how many other nodes it is."""
+    targets = loop.left_to()
+    if not targets:
+        return "nowhere"
+    best, chance = targets[0]
+    return f"{_short(best, EXIT)} {_percent(chance)}" + (f" +{len(targets) - 1:,}" if len(targets) > 1 else "")
+
+
+def _percent(share: float) -> str:
+    """Return a chance in percent, never rounded to a certainty that it is not."""
+    if 0 < share < 0.001 or 0.999 < share < 1:
+        return "<0.1%" if share < 0.5 else ">99.9%"
+    return f"{share:.1%}"
 
 
 def loops(
@@ -229,7 +180,8 @@ def loops(
     start
         A node or a law over nodes; the chain's start law if not given.
     cycles
-        How many elementary cycles to list inside each loop; if not given, 3 where there are no more than 200 loops.
+        How many elementary cycles to list inside each loop; if not given, 3 where there are no more than 200 loops, in
+        those of up to 1,500 nodes.
     latencies
         (source, target) -> mean and standard deviation in seconds, where they are not those of the counts.
 
@@ -251,9 +203,14 @@ def loops(
     `P(reach h) r / (g + r)`, and then `1 + r / g` times: the returns to h are told apart into those that
     stay inside and those that leave first. Every quantity is computed without subtraction, with a bound (see `solve`).
 
-    The forest takes nearly linear time; of each loop the body is solved, by elimination up to 300 nodes, else as
-    `solve` does. In classes of more than 1,500 nodes no more than 200 loops below the outermost are described, those
-    with the most events.
+    A run that comes in visits node i of the loop v_i / F times, with v the visits of the start law and F what comes in
+    from outside; if that is by the header only, r is `sum v_i p_ih / v_h`: both take one look at the arrows. Where runs
+    come in by several nodes, or none comes, the bodies are solved: all those of a class by one elimination, up to 1,500
+    nodes, else one by one as `solve` does. The time grows with the arrows of all loops together, an arrow counted in
+    each loop that it is in.
+
+    Nested loops are described up to 2,000,000 nodes in all; in classes of more than 1,500 nodes no more than 200, and
+    up to 300,000 nodes in all. Where there are more, those with the most events are described, and the notes say so.
 
     Examples
     --------
@@ -266,4 +223,12 @@ def loops(
 
     walker = Walker(chain, start_law(chain, start), cycles, latencies)
     found = walker.grow()
-    return Loops(tuple(found), chain.fans_out, walker.left_out, walker.timeless)
+    return Loops(
+        tuple(found),
+        chain.fans_out,
+        walker.nest.left_out,
+        walker.traffic.timeless,
+        walker.growthless,
+        walker.unlisted,
+        walker.unproven,
+    )

@@ -10,6 +10,7 @@ classes are solved one by one with what leaves them apart from what they pass on
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from fractions import Fraction
 
 import numpy as np
@@ -27,8 +28,16 @@ __all__ = ["Means"]
 CLOSE = 1e-11
 """From which doubt on a small class is taken apart in fractions."""
 
-LOOSE = 0.05
-"""How far rounding may move the answers of all spreading classes together, relatively."""
+LOOSE, FINE = 0.05, 2e-11
+"""How far rounding may move the answers of all spreading classes together, relatively; and from where on the residual
+is looked at."""
+
+ROUGH = 1e-4
+"""How far answers may be off, relative to the largest one of a class: their bounds tell how far they are."""
+
+LOST = 1e-300
+
+TOO_CLOSE = "a class is too close to critical for its expected messages to be known"
 
 DEEP = 900
 """By how many powers of two classes may multiply what they pass on."""
@@ -64,11 +73,10 @@ class Means:
         scaled = scaled * np.exp2((depth[label[rows]] - depth[label[M.indices]]).astype(np.float64))
         passed = np.bincount(rows[across], weights=scaled[across], minlength=len(label))
         P = sparse.csr_array((scaled, M.indices, M.indptr), shape=M.shape)
-        self.solver = Apart(P, exits) if found is None else Solver(P, np.maximum(exits - passed, 0.0))
+        self.solver = Apart(P, exits) if found is None else Solver(P, np.maximum(exits - passed, 0.0), ROUGH)
         # Changing k chances of leaving by e changes every answer by no more than k e: see `elimination.rounding`.
         self.slack = 2.2 * slack + (0.0 if not law.fans_out else 8 * UNIT + 2 * self.solver.unit)
-        if slack > LOOSE:
-            raise AnalysisError("a class is too close to critical for its expected messages to be known")
+        self.unit, self._M = law.unit, M
 
     def _classes(self, law: Offspring, label: Index, M: sparse.csr_array) -> tuple[Vector, Vector, float]:
         """Return each node's weight in its class, its chance of leaving under it, and the doubt of the latter."""
@@ -100,22 +108,55 @@ class Means:
     def backward(self, gain: Vector, doubt: Vector | float = 0.0) -> Solved:
         """Return `(I - M)^-1 gain`, of the kept nodes (k,) or (k, m); `gain` is at least 0 and off by up to `doubt`."""
         v = self.v if gain.ndim == 1 else self.v[:, None]
-        with np.errstate(over="ignore", invalid="ignore"):
-            x = self.solver.backward(gain / v, gain_bound=np.broadcast_to(doubt, gain.shape) / v)
-            return self._told(x.values * v, x.bound * v)
+
+        def solve(right: Vector, off: Vector) -> Solved:
+            x = self.solver.backward(right / v, gain_bound=off / v)
+            return Solved(x.values * v, x.bound * v)
+
+        return self._told(self._M, gain, np.broadcast_to(doubt, gain.shape), solve)
 
     def visits(self, start: Vector) -> Solved:
         """Return `start (I - M)^-1`, of the kept nodes, (k,) or (k, m)."""
         v = self.v if start.ndim == 1 else self.v[:, None]
-        with np.errstate(over="ignore", invalid="ignore"):
-            x, _ = self.solver.visits(start * v)
-            return self._told(x.values / v, x.bound / v)
 
-    def _told(self, values: Vector, bound: Vector) -> Solved:
-        bound = 1.01 * (bound * (1 + self.slack) + self.slack * np.abs(values) + 4 * UNIT * np.abs(values))
-        if not np.isfinite(bound).all():
+        def solve(right: Vector, off: Vector) -> Solved:
+            x, _ = self.solver.visits(right * v, off * v)
+            return Solved(x.values / v, x.bound / v)
+
+        return self._told(sparse.csr_array(self._M.T), start, np.zeros_like(start), solve)
+
+    def _told(self, A: sparse.csr_array, right: Vector, doubt: Vector, solve: Callable[..., Solved]) -> Solved:
+        """Return the solution of `x = right + A x`, with the smaller one of two bounds.
+
+        One is that of the chain, and of how well its chances of leaving are known. The other one is e with
+        `(I - A) e >= |r|`, r being the residual: there is no negative entry in the inverse.
+        """
+        with np.errstate(over="ignore", invalid="ignore"):
+            try:
+                x = solve(right, doubt)
+            except AnalysisError as error:
+                raise AnalysisError(TOO_CLOSE) from error
+            size = np.abs(x.values)
+            bound = np.full_like(size, np.inf)
+            if self.slack <= LOOSE:
+                bound = 1.01 * (x.bound * (1 + self.slack) + self.slack * size + 4 * UNIT * size)
+            if self.slack > FINE:
+                unit = 1.01 * ((int(np.diff(A.indptr).max(initial=0)) + 6) * UNIT + self.unit)
+                left = np.abs(right - (x.values - A @ x.values)) + unit * (right + size + A @ size) + doubt
+                try:
+                    e = 1.02 * solve(left, np.zeros_like(left)).values
+                except AnalysisError:
+                    e = np.zeros_like(left)
+                inside = A @ e
+                proven = ((e - inside) - unit * (e + inside) >= left).all(axis=0)
+                # What is lost below the least numbers, 5e-324 an operation, adds up to less than LOST.
+                lost = LOST * np.maximum(1.0, size.max(axis=0, initial=0.0))
+                bound = np.where(proven, np.fmin(bound, e + lost), bound)
+        if not np.isfinite(x.values).all():
             raise AnalysisError("there are more messages than can be counted: they multiply from class to class")
-        return Solved(values, bound)
+        if not np.isfinite(bound).all():
+            raise AnalysisError(TOO_CLOSE)
+        return Solved(x.values, bound)
 
 
 class Apart(Solver):
@@ -125,7 +166,7 @@ class Apart(Solver):
     """
 
     def __init__(self, P: sparse.csr_array, exits: Vector) -> None:
-        super().__init__(P, exits)
+        super().__init__(P, exits, ROUGH)
         inner = np.where((self.label[self.rows] == self.label[P.indices]) & (self.rows != P.indices), P.data, 0.0)
         self.exits = exits
         self.moving = np.bincount(self.rows, weights=inner, minlength=self.n) + exits

@@ -11,13 +11,14 @@ import numpy as np
 
 from flowstat.analyze.aim import Targets, aim_at, arrives, chance, weighted
 from flowstat.analyze.derived import whole
+from flowstat.analyze.exact_steps import settled
 from flowstat.analyze.quantile_search import QuantileSearch
 from flowstat.errors import AnalysisError
 from flowstat.estimate.chain import Chain, Start, start_law
 from flowstat.read.words import shown
 from flowstat.results import LINEAGES, Result, Row, number
 
-__all__ = ["Quantile", "Quantiles", "quantiles"]
+__all__ = ["Quantile", "Quantiles", "Tie", "quantiles"]
 
 
 class Quantile(NamedTuple):
@@ -33,6 +34,18 @@ class Quantile(NamedTuple):
     high: float
 
 
+class Tie(NamedTuple):
+    """A share that is, within rounding, the chance to get there by some step.
+
+    As it is stored, and the chain, `steps` are the quantile, which has been found exactly; were they a rounding off, it
+    might be `otherwise`. Either may be infinite: so many never get there.
+    """
+
+    chance: float
+    steps: float
+    otherwise: float
+
+
 @dataclass(frozen=True)
 class Quantiles(Result):
     """Quantiles of the number of steps, in the order in which they were asked for; `reached` get there at all."""
@@ -45,6 +58,8 @@ class Quantiles(Result):
     reached: float
     reached_bound: float = 0.0
     fans_out: bool = False
+    ties: tuple[Tie, ...] = ()
+    """The shares that could only be told exactly from the chance to get there by some step."""
 
     @property
     def error_bound(self) -> float:
@@ -60,11 +75,21 @@ class Quantiles(Result):
         """Say which quantiles are never reached, and which are not known exactly."""
         said = [f"A run {arrives(self.targets)} with probability {number(self.reached)}."]
         if any(q.low == inf for q in self.quantiles):
-            said.append("Where more runs are asked for than ever get there, the number of steps is infinite.")
+            said.append("Where more runs are asked for than are there after any number of steps, it is infinite.")
+        for tie in self.ties:
+            said.append(
+                f"{number(tie.chance)} is, within rounding, the chance to be there by some step: as the numbers are "
+                f"stored it is reached {_words(tie.steps)}; were they a rounding off, maybe {_words(tie.otherwise)}."
+            )
         for q in self.quantiles:
             if q.low != q.high:
-                said.append(f"{number(q.chance)} is reached within {q.low:.12g} to {q.high:.12g} steps.")
+                to = f"to {q.high:.12g} steps" if isfinite(q.high) else "steps or more, if ever"
+                said.append(f"{number(q.chance)} is reached within {q.low:.12g} {to}.")
         return (*said, LINEAGES) if self.fans_out else tuple(said)
+
+
+def _words(steps: float) -> str:
+    return f"with step {steps:.12g}" if isfinite(steps) else "never"
 
 
 def quantiles(
@@ -92,7 +117,8 @@ def quantiles(
     Returns
     -------
     Quantiles
-        For each share the least t with `P[T <= t]` of at least as much, and a proven bracket of it.
+        For each share the least t with `P[T <= t]` of at least as much, and a proven bracket of it. A share that is
+        next to `P[T <= t]` is compared with it exactly, as both are stored, where t is not large; `ties` has them.
 
     Raises
     ------
@@ -134,5 +160,18 @@ def quantiles(
     reached, doubt = weighted(law, hit)
     search = QuantileSearch(aim, law, hit, [q for q in sorted(set(asked)) if q <= reached + doubt])
     found = search.found(limit)
-    result = tuple(Quantile(q, *found.get(q, (inf, inf, inf))) for q in asked)
-    return Quantiles(aim.names, result, chance(reached), doubt, chain.fans_out)
+    result, ties = [], []
+    for q in asked:
+        steps, low, high = found.get(q, (inf, inf, inf))
+        if low < high and low <= search.forward.time:
+            # Rounding alone keeps apart what has been stepped through.
+            first, last = settled(aim, law, (low, high), q, limit or inf)
+            if first == last:
+                if first in (low, high):
+                    ties.append(Tie(q, first, high if first == low else low))
+                steps = first
+            elif first > low:
+                steps = None if last > 2 * first else steps if steps is not None and steps >= first else first
+            low, high = first, last
+        result.append(Quantile(q, steps, low, high))
+    return Quantiles(aim.names, tuple(result), chance(reached), doubt, chain.fans_out, tuple(ties))

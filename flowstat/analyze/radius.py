@@ -7,13 +7,15 @@ and Plemmons, Nonnegative Matrices in the Mathematical Sciences (1994), section 
 the class itself, `1 - root` is the chance to leave it, of which nothing is lost: see `flowstat.analyze.perron`.
 
 Where the enclosure does not tell the root from 1, and the class is small, fractions do: `I - A` has positive pivots up
-to the last one, which is positive, zero or negative as the root is below, at or above 1.
+to the last one, which is positive, zero or negative as the root is below, at or above 1. Of a large class they do where
+a Perron vector is made of simple fractions: where each event sends one message on average, for one.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import inf
+from fractions import Fraction
+from math import inf, log
 from typing import Literal
 
 import numpy as np
@@ -22,23 +24,26 @@ from scipy import sparse
 from flowstat.analyze.elimination import UNIT
 from flowstat.analyze.offspring import EXACT, Offspring
 from flowstat.analyze.perron import part_of
-from flowstat.analyze.positive import FACTORED, MOST, Factors
 from flowstat.analyze.search import Index, Vector
+from flowstat.analyze.shifted import DENSE, Factors, Plan
 from flowstat.analyze.solve import Solver
 from flowstat.errors import AnalysisError
 
-__all__ = ["Radius", "Verdict", "enclose", "radii"]
+__all__ = ["Radius", "Verdict", "enclose", "radii", "sign_by_fractions"]
 
 Verdict = Literal["dampens", "critical", "multiplies", "can't tell"]
 
 POWERS = 3000
 """How many steps there are at most; of Noda's iteration a few do."""
 
-PRODUCTS = 400
-"""How many products with a large class there are before it is factorised."""
+LOOKED, ENOUGH = 32, 400
+"""After how many products with a large class it is asked how many more are needed, and how many are too many."""
 
-NARROW = 1e-12
-"""How narrow an enclosure is to be, relatively, that products have found."""
+NARROW = 1e-13
+"""An enclosure this narrow, relatively, is left to products."""
+
+SIMPLE, WIDE = 1000, 1e6
+"""Up to which denominator fractions are simple, and how far apart they may be."""
 
 TINY = 1e-280
 """Entries of a vector are kept above this."""
@@ -93,8 +98,8 @@ def radii(law: Offspring) -> list[Radius]:
 
     Notes
     -----
-    Cost: some factorisations of each class, dense up to 400 states, sparse up to 1,000; beyond that products with
-    it, and a factorisation only where these converge too slowly, up to 20,000.
+    Cost: some factorisations of each class up to 400 states; of a larger one products with it, and factorisations (see
+    `flowstat.analyze.shifted`) where it mixes so slowly that products would take too many.
     """
     members = law.order.members()
     found = []
@@ -145,7 +150,7 @@ def _chain(law: Offspring, c: int, states: Index, block: sparse.csr_array) -> Ra
 
 def _spreading(law: Offspring, c: int, states: Index, block: sparse.csr_array) -> Radius:
     low, high, right = enclose(block, law.unit)
-    lowest, highest, left = enclose(sparse.csr_array(block.T), law.unit)
+    lowest, highest, left = enclose(sparse.csr_array(block.T), law.unit, high)
     low, high = max(low, lowest), min(high, highest)
     rho = (low + high) / 2
     off = 1.01 * max(high - rho, rho - low) + UNIT * rho
@@ -154,25 +159,53 @@ def _spreading(law: Offspring, c: int, states: Index, block: sparse.csr_array) -
     elif low > 1:
         verdict = "multiplies"
     else:
-        verdict, rho, off = _decided(law, states, rho, off)
+        verdict, rho, off = _decided(law, states, rho, off, (right, left))
     margin = 1 - rho
     residual = _residual(block, rho, left, right)
     return Radius(c, states, block, rho, off, margin, off + UNIT * abs(margin), verdict, False, left, right, residual)
 
 
-def _decided(law: Offspring, states: Index, rho: float, off: float) -> tuple[Verdict, float, float]:
+def _decided(
+    law: Offspring, states: Index, rho: float, off: float, vectors: tuple[Vector, ...] = ()
+) -> tuple[Verdict, float, float]:
     """Return the verdict, and the root and its bound, which are exact where the root is 1."""
     if abs(rho - 1) > off:
         return ("dampens" if rho < 1 else "multiplies"), rho, off
-    if len(states) > EXACT:
+    sign = sign_by_fractions(law, states) if len(states) <= EXACT else _sign_by_vectors(law, states, vectors)
+    if sign is None:
         return "can't tell", rho, off
-    sign = _sign(law, states)
     if sign == 0:
         return "critical", 1.0, 0.0
     return ("dampens" if sign > 0 else "multiplies"), rho, off
 
 
-def _sign(law: Offspring, states: Index) -> int:
+def _sign_by_vectors(law: Offspring, states: Index, vectors: tuple[Vector, ...]) -> int | None:
+    """Return the sign of `1 - root` of a large class, where simple fractions near a Perron vector prove it.
+
+    `A x = x` with x > 0 proves the root 1, `A x <= x` with one entry less a smaller one, `A x >= x` a larger one
+    (Berman and Plemmons (1994), section 2.1); and so do rows `x A`.
+    """
+    members = states.tolist()
+    place = {i: k for k, i in enumerate(members)}
+    rows = [[(place[j], p) for j, p in law.exact_mean(i).items() if j in place] for i in members]
+    for transposed, vector in enumerate(vectors):
+        if not vector.max() <= WIDE * vector.min():
+            continue
+        x = [Fraction(value).limit_denominator(SIMPLE) for value in (vector / vector.min()).tolist()]
+        made = [Fraction(0)] * len(x)
+        for i, row in enumerate(rows):
+            for j, p in row:
+                if transposed:
+                    made[j] += x[i] * p
+                else:
+                    made[i] += p * x[j]
+        less, more = (any(side) for side in zip(*((a < b, a > b) for a, b in zip(made, x, strict=True)), strict=True))
+        if not (less and more):
+            return int(less) - int(more)
+    return None
+
+
+def sign_by_fractions(law: Offspring, states: Index) -> int:
     """Return the sign of `1 - root`, by elimination in fractions."""
     A = law.exact_block(states.tolist())
     k = len(A)
@@ -189,7 +222,7 @@ def _sign(law: Offspring, states: Index) -> int:
     return 1
 
 
-def enclose(A: sparse.csr_array, unit: float) -> tuple[float, float, Vector]:
+def enclose(A: sparse.csr_array, unit: float, most: float = inf) -> tuple[float, float, Vector]:
     """Return a lower and an upper bound of the Perron root of an irreducible matrix, and its vector, (n,), largest 1.
 
     Parameters
@@ -198,6 +231,8 @@ def enclose(A: sparse.csr_array, unit: float) -> tuple[float, float, Vector]:
         At least 0.
     unit
         How far its entries may be off, relatively.
+    most
+        What the root is at most, where that is known: the vector is found sooner.
 
     Examples
     --------
@@ -210,7 +245,8 @@ def enclose(A: sparse.csr_array, unit: float) -> tuple[float, float, Vector]:
     x = np.ones(n)
     best = (0.0, inf, x)
     # Of a large class products may be enough, and cost less.
-    factored, stalled = n <= FACTORED, 0
+    factored, stalled, before = n <= DENSE, 0, inf
+    plan: Plan | None = None
     for step in range(POWERS):
         y = A @ x
         quotient = y / x
@@ -220,13 +256,19 @@ def enclose(A: sparse.csr_array, unit: float) -> tuple[float, float, Vector]:
         stalled += 1
         if high - low < best[1] - best[0]:
             best, stalled = (low, high, x), 0
-        enough = factored or high - low <= NARROW * high or n > MOST
-        if enough and (high - low <= 4 * UNIT * high or stalled > 4):
+        if high - low <= 4 * UNIT * high or stalled > (4 if factored else LOOKED):
             break
+        if not factored and step % LOOKED == LOOKED - 1:
+            spread = (high - low) / high
+            with np.errstate(divide="ignore"):
+                factored = spread > NARROW and LOOKED * log(spread / UNIT) > ENOUGH * log(before / spread)
+            before = spread
         new = None
-        if factored or (step > PRODUCTS and n <= MOST):
+        if factored:
+            plan = Plan(A) if plan is None and n > DENSE else plan
             # A little above the largest quotient the matrix is not singular.
-            new, factored = Factors(A, high * (1 + 8 * UNIT)).solve(x), True
+            shift = min(high * (1 + 8 * UNIT), most * (1 + 64 * UNIT))
+            new = Factors(A, shift, plan=plan, relaxes=False).solve(x)
         new = np.abs(y + high * x if new is None else new)
         x = np.maximum(new / new.max(), TINY)
     low, high, x = best

@@ -8,6 +8,7 @@ from typing import ClassVar, NamedTuple
 
 import numpy as np
 
+from flowstat.analyze.aim import weighted
 from flowstat.analyze.bounded import exact, root
 from flowstat.analyze.elimination import UNIT
 from flowstat.analyze.generations import offspring_variance, variance_from
@@ -62,6 +63,10 @@ class RunMessages(Result):
     def rows(self) -> list[Row]:
         """Return one row a node."""
         return [s._asdict() for s in self.states]
+
+    def notes(self) -> tuple[str, ...]:
+        """Say what the columns are."""
+        return ("events: at the node, in a run; onward and dies out: of a run that starts at the node, in all nodes.",)
 
 
 class Totals(NamedTuple):
@@ -146,7 +151,9 @@ def run_messages(
         return messages, Totals(inf, inf)
     if (doubts & (begin > 0)).any():
         return messages, Totals(None, None, reason=reason)
-    mean = total(events)
+    mean, (value, off) = total(events), weighted(begin, m)
+    if off < mean.bound:
+        mean = Solved(np.array(value), np.array(off))
     apart, off = unit * float(deviation.values), 1.01 * unit * float(deviation.bound)
     return messages, Totals(float(mean.values), apart, float(mean.bound), off)
 

@@ -24,6 +24,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from scipy import sparse
+from scipy.sparse import csgraph
 
 from flowstat.analyze.compiled import kernels
 from flowstat.analyze.elimination import UNIT, Eliminated, divisor, eliminate, rounding
@@ -94,20 +95,18 @@ class Solver:
         self.leaving = leaving
         self.tolerance = tolerance
         self.n = P.shape[0]
-        self.rows = np.repeat(np.arange(self.n), np.diff(P.indptr))
-        self.order = Classes(P)
+        self.order = _listed(P) if self._fast_at_hand else Classes(P)
         self.label = self.order.label
-        crossing = self.label[self.rows] != self.label[P.indices]
-        self.across = sparse.csr_array((np.where(crossing, P.data, 0.0), P.indices, P.indptr), shape=(self.n, self.n))
-        self.exits = np.asarray(self.across.sum(axis=1)).ravel() + leaving
-        off = np.where(self.rows != P.indices, P.data, 0.0)
-        self.moving = np.bincount(self.rows, weights=off, minlength=self.n) + leaving
+        shares = (P.indptr, P.indices, P.data, leaving, self.label)
+        measure = kernels().leaving if self._fast_at_hand else _leaving
+        self.moving: Vector
+        self.exits: Vector
+        self.moving, self.exits, most, inward = measure(*shares)
         if self.moving.any():
             divisor(self.moving[self.moving > 0].min())
-        left = np.bincount(self.label, weights=self.exits, minlength=len(self.order.offsets) - 1) > 0
-        self.classes = [Class(m, not out) for m, out in zip(self.order.members(), left.tolist(), strict=True)]
+        self.shut = np.ones(len(self.order.offsets) - 1, bool)
+        self.shut[self.label[self.exits > 0]] = False
         # A sum of k terms, and a few more operations, is off by at most k + 4 units of the sum of their sizes.
-        most, inward = np.diff(P.indptr).max(initial=0), np.bincount(P.indices, minlength=1).max(initial=0)
         self.unit = 1.01 * (most + 6) * UNIT
         self.inward = 1.01 * (max(most, inward) + 6) * UNIT
         self._compiled: tuple[Any, ...] = ()
@@ -123,10 +122,33 @@ class Solver:
             inside[states] = False
         return inside
 
-    @property
+    @cached_property
+    def rows(self) -> Index:
+        """The source of each arrow."""
+        return np.repeat(np.arange(self.n), np.diff(self.P.indptr))
+
+    @cached_property
+    def across(self) -> sparse.csr_array:
+        """The arrows between classes; those within one are zeros."""
+        crossing = self.label[self.rows] != self.label[self.P.indices]
+        data = np.where(crossing, self.P.data, 0.0)
+        return sparse.csr_array((data, self.P.indices, self.P.indptr), shape=(self.n, self.n))
+
+    @cached_property
+    def classes(self) -> list[Class]:
+        """The classes, each before those that it leads to."""
+        return [Class(m, shut) for m, shut in zip(self.order.members(), self.shut.tolist(), strict=True)]
+
+    @cached_property
     def closed(self) -> list[Index]:
         """The classes that nothing leaves."""
-        return [c.states for c in self.classes if c.closed]
+        states, offsets = self.order.states, self.order.offsets
+        return [states[offsets[c] : offsets[c + 1]] for c in np.flatnonzero(self.shut)]
+
+    @cached_property
+    def _fast_at_hand(self) -> bool:
+        """Whether compiled code is worth its while, and there."""
+        return self.n >= COMPILED and kernels() is not None
 
     def block(self, states: Index) -> Vector:
         """Return the dense transition block among some states."""
@@ -181,7 +203,9 @@ class Solver:
                 first += 1
             for c in range(first, last) if not fast else ():
                 self._visit(c, inflow, inlow, into, v, low, bound)
-        return v, bound + np.abs(low), inflow, into + np.abs(inlow)
+        for off, rounded in ((bound, low), (into, inlow)):
+            off += np.abs(rounded, out=rounded)
+        return v, bound, inflow, into
 
     def _faint(self, x: Vector, leading: Any, among: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
         """Return in which columns numbers are below 1e-308, or nearly: (m,).
@@ -279,8 +303,8 @@ class Solver:
 
     def _stretches(self, most: int = SMALL) -> list[tuple[int, int, bool]]:
         """Return the classes in stretches (first, last + 1, whether compiled code is for them)."""
-        number = len(self.classes)
-        if self.n < COMPILED or kernels() is None:
+        number = len(self.shut)
+        if not self._fast_at_hand:
             return [(0, number, False)]
         fast = np.diff(self.order.offsets) <= most
         ends = np.concatenate([[0], np.flatnonzero(fast[1:] != fast[:-1]) + 1, [number]])
@@ -292,9 +316,8 @@ class Solver:
             local = np.empty(self.n, np.int64)
             sizes = np.diff(self.order.offsets)
             local[self.order.states] = np.arange(self.n) - np.repeat(self.order.offsets[:-1], sizes)
-            closed = np.array([part.closed for part in self.classes])
             widest = int(sizes[sizes <= SMALL].max())
-            classes = (self.order.states, self.order.offsets, closed, self.label, local, widest)
+            classes = (self.order.states, self.order.offsets, self.shut, self.label, local, widest)
             self._compiled = (self.P.indptr, self.P.indices, self.P.data, self.leaving), classes
         chain, classes = self._compiled
         unit = self.inward if what == "visits" else self.unit
@@ -427,3 +450,23 @@ class Solver:
         for part in self.classes:
             if len(part.states) > 1 or diagonal[part.states[0]] > 0:
                 yield part.states
+
+
+def _listed(P: sparse.csr_array) -> Classes:
+    """Return the classes by compiled code, which needs no numbers for each arrow beside it."""
+    number, label = csgraph.connected_components(P, directed=True, connection="strong")
+    found = Classes.__new__(Classes)
+    found.label, found.states, found.offsets, forward = kernels().listed(P.indptr, P.indices, label, number)
+    return found if forward else Classes(P)
+
+
+def _leaving(indptr: Any, indices: Any, data: Vector, leaving: Vector, label: Index) -> tuple[Vector, Vector, int, int]:
+    """Return the chances to leave each state and its class, (n,), and the most arrows out of and into a state."""
+    n = len(leaving)
+    rows = np.repeat(np.arange(n), np.diff(indptr))
+    moving, exits = (
+        np.bincount(rows[some], weights=data[some], minlength=n) + leaving
+        for some in (rows != indices, label[rows] != label[indices])
+    )
+    most, inward = np.diff(indptr).max(initial=0), np.bincount(indices, minlength=1).max(initial=0)
+    return moving, exits, int(most), int(inward)

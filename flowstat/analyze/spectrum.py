@@ -19,7 +19,7 @@ from flowstat.errors import AnalysisError
 from flowstat.estimate.chain import Chain
 from flowstat.results import LINEAGES, Result, Row, number
 
-__all__ = ["ClassSpectrum", "Eigenvalue", "Spectrum", "spectrum"]
+__all__ = ["ClassSpectrum", "Eigenvalue", "Spectrum", "class_name", "spectrum"]
 
 TIED = 1e-11
 """Classes are not told apart by less than that, relative to how far their roots are from 1."""
@@ -106,7 +106,7 @@ class Spectrum(Result):
             return ("There is no cycle: all eigenvalues are 0.",)
         notes = ["relaxation and period in steps; a line with an imaginary part stands for a pair of conjugates."]
         for part in self.classes[:5]:
-            name = _named(part.nodes)
+            name = class_name(part.nodes)
             if part.kind == "transient" and part.root > 0:
                 notes.append(f"From {name} a run that is still there leaves with {number(part.leaves)} each step.")
             elif part.period > 1:
@@ -123,7 +123,7 @@ class Spectrum(Result):
                 f"their left and right vectors they are off by up to about {number(max(rough))}, an estimate."
             )
         for part in self.classes:
-            name = _named(part.nodes)
+            name = class_name(part.nodes)
             if part.withheld:
                 notes.append(
                     f"Of {name} {len(part.withheld)} near {number(abs(complex(*part.withheld[0])))} in modulus are not "
@@ -204,7 +204,7 @@ def spectrum(chain: Chain, top: int = 10) -> Spectrum:
         found += listed
         parts.append(described)
         if rest.nearest:
-            nearest.append(_named(nodes))
+            nearest.append(class_name(nodes))
         more = more or circle > top
         if len(rest.apart) < rest.others:
             # What is not known of this class is below the last that is, or where its crowd begins.
@@ -215,20 +215,20 @@ def spectrum(chain: Chain, top: int = 10) -> Spectrum:
     names = {e.of for e in kept}
     return Spectrum(
         tuple(kept),
-        tuple(p for p in parts if _named(p.nodes) in names),
+        tuple(p for p in parts if class_name(p.nodes) in names),
         more or len(found) > len(kept),
         tuple(name for name in nearest if name in names),
         chain.fans_out,
     )
 
 
-def _named(nodes: tuple[str, ...]) -> str:
+def class_name(nodes: tuple[str, ...]) -> str:
     """Return what a class is called: its nodes, or of many the first ones and how many they are."""
     return trap_name(nodes) if len(nodes) <= 6 else "{" + ", ".join(nodes[:3]) + f", ...: {len(nodes):,} nodes}}"
 
 
 def _described(part: Part, nodes: tuple[str, ...], rest: Leading, top: int) -> tuple[list[Eigenvalue], ClassSpectrum]:
-    name, kind = _named(nodes), part.closed
+    name, kind = class_name(nodes), part.closed
     listed = []
     law_residual = float(np.abs(part.off.T @ part.left - (part.moving - part.leave) * part.left).sum())
     for k in range(min(part.period // 2 + 1, top)):

@@ -1,4 +1,4 @@
-"""Steps of a law forth, and of chances back, one by one or many at once; with how rounding adds up."""
+"""Steps of a law forth, one by one or many at once; with how rounding adds up."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from flowstat.analyze.elimination import UNIT
 from flowstat.analyze.search import Index, Vector, reachable
 from flowstat.analyze.solve import Solved
 
-__all__ = ["BLOCK", "TINY", "Forward", "stepped_back"]
+__all__ = ["BLOCK", "FEW", "TINY", "Forward"]
 
 TINY = 1e-290
 """More than all that is lost because numbers below 1e-308 are not held to full precision."""
@@ -31,9 +31,6 @@ WHOLE = 4096
 
 EMPTY = 1e-18
 """What share of the runs on their way may be left out each time."""
-
-LOOK = 16
-"""After how many steps it is looked whether anything still changes."""
 
 PAIRWISE = 40
 """A pairwise sum of up to 10^9 terms rounds each term no more often than this."""
@@ -240,36 +237,3 @@ def _row_slack(aim: Aim, states: Index) -> float:
     sums = (np.asarray(P.sum(axis=1)).ravel() + aim.chain.stop)[states]
     longest = int(np.diff(P.indptr).max(initial=0))
     return float(np.abs(sums - 1).max(initial=0.0)) + (longest + 3) * UNIT
-
-
-def stepped_back(aim: Aim, way: Index, steps: int) -> tuple[Vector, float]:
-    """Return the chance to get there within so many steps from some states, and how far it is off, relatively.
-
-    `way` has every state on the way from them that is near enough.
-    """
-    Q = sparse.csr_array(aim.arrows[way][:, way])
-    last = aim.last[way]
-    longest = int(np.diff(aim.arrows.indptr).max(initial=0))
-    if len(way) <= FEW and steps > 4 * BLOCK:
-        y, longest = _doubled(Q.toarray(), last, steps), max(longest, len(way))
-    else:
-        y = np.zeros(len(way))
-        for k in range(steps):
-            onward = last + Q @ y
-            if k % LOOK == LOOK - 1 and np.array_equal(onward, y):
-                break
-            y = onward
-    return y, float(1.01 * np.expm1(min(700.0, (steps + 1) * (longest + 4) * UNIT)))
-
-
-def _doubled(power: Vector, gained: Vector, steps: int) -> Vector:
-    """Return what is gained within so many steps: the binary digits of their number say which powers to take."""
-    y = np.zeros(len(gained))
-    while True:
-        if steps & 1:
-            y = gained + power @ y
-        steps >>= 1
-        if not steps:
-            return y
-        gained = gained + power @ gained
-        power = power @ power

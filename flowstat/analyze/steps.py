@@ -10,10 +10,12 @@ import numpy as np
 from flowstat.analyze.aim import Aim, Targets, aim_at, arrives, chance, weighted
 from flowstat.analyze.derived import whole
 from flowstat.analyze.elimination import UNIT
+from flowstat.analyze.far_steps import far_within
 from flowstat.analyze.search import Vector
 from flowstat.analyze.solve import TOLERANCE, Solved
 from flowstat.analyze.state_rows import StateRows
-from flowstat.analyze.stepping import TINY, Forward, stepped_back
+from flowstat.analyze.stepping import TINY, Forward
+from flowstat.analyze.stepping_back import followed, rounded, stepped_back
 from flowstat.errors import AnalysisError
 from flowstat.estimate.chain import Chain, Start, start_law
 from flowstat.results import LINEAGES, Result, Row, number
@@ -23,6 +25,12 @@ __all__ = ["StateWithin", "StepChance", "Steps", "Within", "steps", "within"]
 
 MOST = 10_000_000
 """The longest law."""
+
+SURE = 1e-10
+"""How far off a chance may be before another way to it is tried."""
+
+WORK = 1e10
+"""How many arrows are followed before it is tried to leap."""
 
 
 class StepChance(NamedTuple):
@@ -196,14 +204,16 @@ def within(chain: Chain, targets: Targets | None = None, steps: int = 100, start
     ChainError
         If the start is no law over the nodes.
     AnalysisError
-        If the number of steps is negative, or so large that rounding adds up to more than 1e-6, or if no target is
-        named, or one is no node.
+        If the number of steps is negative, or so large that rounding adds up to more than 1e-6 and what is still to
+        come has no shape that would tell, or if no target is named, or one is no node.
 
     Notes
     -----
     `y_{k+1} = Q y_k + Q 1_A` from `y_0 = 0`, over the states near enough only: nonnegative sums, right to k rounding
     units per arrow of a row, relatively (Baier and Katoen, Principles of Model Checking (2008), section 10.1.1). One
-    product with the arrows on the way for each step; it ends early where nothing changes any more.
+    product with the arrows on the way for each step; it ends early where nothing changes any more. Where the steps are
+    too many for that it is leapt over most of them, from where what is still to come goes down geometrically, proven:
+    see `flowstat.analyze.far_steps`. There a state is stayed at with what the other shares of its row leave of 1.
 
     Examples
     --------
@@ -227,12 +237,29 @@ def _within(aim: Aim, steps: int) -> Solved:
     values: Vector = aim.inside.astype(np.float64)
     bound = np.zeros(len(values))
     way = np.flatnonzero(near & ~aim.inside)
-    if len(way):
-        values[way], relative = stepped_back(aim, way, steps)
-        if relative > TOLERANCE:
-            raise AnalysisError(
-                f"{steps:,} steps are too many for the chance to be known to {TOLERANCE:g}: ask for fewer, for "
-                "quantiles, or for the chance ever to get there"
-            )
-        bound[way] = relative * values[way] + TINY
+    if not len(way):
+        return Solved(values, bound)
+    relative = rounded(aim, way, steps)
+    doubled = followed(aim, way, steps) <= len(way)
+    far = _far(aim, steps) if relative > SURE or followed(aim, way, steps) > WORK else None
+    if far is not None:
+        values, bound = far.values, far.bound
+    if relative <= TOLERANCE and (far is None or doubled or bound.max() > SURE):
+        stepped = stepped_back(aim, way, steps)
+        off = relative * stepped + TINY
+        better = np.ones(len(way), bool) if far is None else off < bound[way]
+        values[way[better]], bound[way[better]] = stepped[better], off[better]
+    elif far is None or bound.max() > TOLERANCE:
+        raise AnalysisError(
+            f"{steps:,} steps are too many for the chance to be known to {TOLERANCE:g}: ask for fewer, for quantiles, "
+            "or for the chance ever to get there"
+        )
     return Solved(values, bound)
+
+
+def _far(aim: Aim, steps: int) -> Solved | None:
+    """Return what is known without taking all the steps; None if nothing is."""
+    try:
+        return far_within(aim, steps)
+    except AnalysisError:
+        return None

@@ -18,6 +18,10 @@ NAMED = 4
 """How many exits, nodes or outcomes a sentence names before it only counts the rest."""
 
 
+ROUNDED = 5e-4
+"""A gain that is not known as well as it is written has its bound beside it."""
+
+
 def percent(share: float) -> str:
     """Return a share in percent, never rounded to a certainty that it is not.
 
@@ -67,7 +71,11 @@ def loop_sentence(loop: Loop, fans_out: bool = False) -> str:
             target = f"its end at {shown(way.source)}" if way.target == END else shown(way.target)
             targets[target] = targets.get(target, 0.0) + way.probability
         ordered = sorted(targets.items(), key=lambda item: -item[1])
-        sentence += "; leaves to " + _named([f"{target} {percent(p)}" for target, p in ordered])
+        if len(ordered) == 1:
+            ordered = [(ordered[0][0], 1.0)]
+        ways = [f"to {target} {percent(p)}" for target, p in ordered[:NAMED]]
+        more = [f"and to {len(ordered) - NAMED:,} more"] if len(ordered) > NAMED else []
+        sentence += "; leaves " + ", ".join(ways + more)
     if loop.time:
         sentence += f"; takes {number(loop.time)} s of a {run} on average"
     return f"{sentence}; carries {percent(loop.share)} of {events}; {_gain(loop)}."
@@ -75,8 +83,12 @@ def loop_sentence(loop: Loop, fans_out: bool = False) -> str:
 
 def _gain(loop: Loop) -> str:
     """Return a loop's gain and what it means; one that can't be told from 1 by its digits is told by its word only."""
+    if loop.gain is None:
+        return "its gain is not known"
     if loop.effect == "can't tell":
         return f"gain {number(loop.gain)} give or take {number(loop.gain_bound)}: can't tell whether it dampens"
+    if loop.gain_bound > ROUNDED * loop.gain:
+        return f"gain {number(loop.gain)} give or take {number(loop.gain_bound)}, {loop.effect}"
     said = "1" if loop.effect == "keeps" else number(loop.gain)
     if said == "1" and loop.effect != "keeps":
         said = "just below 1" if loop.effect == "dampens" else "just above 1"

@@ -29,6 +29,7 @@ __all__ = [
     "REQUIRED",
     "STARTS",
     "STATUSES",
+    "TIMES",
     "TraceFormat",
     "TraceWriter",
     "links_type",

@@ -58,7 +58,9 @@ def database(memory: int | None = None) -> Iterator[DuckDBPyConnection]:
                 "autoload_known_extensions": False,
             },
         )
-        connection.execute("set enable_progress_bar = false")
+        # A notebook without ipywidgets refuses to change what is off there already.
+        with suppress(duckdb.InvalidInputException):
+            connection.execute("set enable_progress_bar = false")
         try:
             yield connection
         except duckdb.OutOfMemoryException:

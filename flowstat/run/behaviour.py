@@ -1,20 +1,34 @@
-"""Behaviours: plain functions tied to nodes, and what they are given."""
+"""Behaviours: functions tied to nodes (plain, generators or `async`), and what they are given."""
 
 from __future__ import annotations
 
 import inspect
 import sys
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from difflib import get_close_matches
+from math import isfinite
 from random import Random
-from typing import Any, NamedTuple, Protocol, TypeVar
+from typing import Any, Literal, NamedTuple, Protocol, TypeVar
 
 from flowstat.errors import RunError
 from flowstat.read.graph import Graph
-from flowstat.read.words import shown
+from flowstat.read.topics import matches
+from flowstat.read.words import quote, shown
 
-__all__ = ["Behaviour", "Context", "Handler", "Mark", "Message", "on", "unknown_node"]
+__all__ = [
+    "Behaviour",
+    "Context",
+    "Emit",
+    "Handler",
+    "Kind",
+    "Mark",
+    "Message",
+    "Retry",
+    "check_retry",
+    "on",
+    "unknown_node",
+]
 
 MARKS = "__flowstat_behaviours__"
 """Where a behaviours file keeps its marks: a global of that file."""
@@ -56,6 +70,44 @@ class Context(Protocol):
     def emit(self, body: object = None, key: str = "") -> None:
         """Send a message along every arrow of the node whose key matches, once the behaviour returns."""
 
+    def after(self, seconds: float, key: str = "", body: object = None) -> None:
+        """Send a message as `emit` does, but so many seconds later: a timer.
+
+        In a run with a wall clock it waits; in virtual time, or without a clock, time jumps there when nothing else
+        is left to do before.
+        """
+
+    def sleep(self, seconds: float) -> Awaitable[None]:
+        """Let time pass within an `async` behaviour: `await ctx.sleep(0.2)`."""
+
+
+class Emit(NamedTuple):
+    """What a generator yields to send a message with a key; anything else that it yields is a body without one."""
+
+    body: Any = None
+    key: str = ""
+
+
+class Retry(NamedTuple):
+    """What becomes of a message whose behaviour raises an exception.
+
+    It is sent again to its node, along the node's own arrow that takes the key `key`, `times` times at most and after
+    `wait * factor**k` seconds the k-th time (k = 0, 1, ...); then, with the key `then`, along the arrow that takes it.
+    Both are arrows of the graph, so that retries are seen and counted: `pay/retry -> pay; pay/failed -> dead letters;`.
+    """
+
+    times: int = 3
+    wait: float = 0.0
+    factor: float = 2.0
+    key: str = "retry"
+    then: str = "failed"
+
+    def after(self, tried: int) -> float:
+        """Return the seconds to wait after so many attempts, one or more."""
+        return self.wait * self.factor ** (tried - 1)
+
+
+Kind = Literal["plain", "generator", "async", "async generator"]
 
 Handler = Callable[[Any, Message, Any], object]
 """A behaviour's function: `(state, message, ctx)`; what it returns is ignored."""
@@ -65,23 +117,22 @@ Handler = Callable[[Any, Message, Any], object]
 class Behaviour:
     """A function tied to a node; `state` makes the node's state at the start of a run of the loop.
 
+    `retry` says what becomes of messages that the function fails on; None: their events end with status `error`.
+
     Raises
     ------
     RunError
-        If the function can't be called with `(state, message, ctx)` or is a generator or async function.
+        If the function can't be called with `(state, message, ctx)`, or `retry` is none that can be kept.
     """
 
     node: str
     function: Handler
     state: Callable[[], object] | None = None
+    retry: Retry | None = None
 
     def __post_init__(self) -> None:
         if not callable(self.function):
             raise RunError(f"the behaviour of {shown(self.node)} is not a function: {self.function!r}")
-        call = self.function if inspect.isroutine(self.function) else getattr(self.function, "__call__", None)  # noqa: B004
-        kinds = (inspect.iscoroutinefunction, inspect.isgeneratorfunction, inspect.isasyncgenfunction)
-        if any(kind(f) for kind in kinds for f in (self.function, call)):
-            raise RunError(f"{self.place()} is a generator or async function: a behaviour is a plain function")
         try:
             parameters = inspect.signature(self.function)
         except (TypeError, ValueError):  # some C functions have no signature: they fail when called
@@ -94,6 +145,19 @@ class Behaviour:
             ) from None
         if self.state is not None and not callable(self.state):
             raise RunError(f"the state of {shown(self.node)} is {self.state!r}: give what makes it, such as state=dict")
+        if self.retry is not None:
+            _check_policy(self.node, self.retry)
+
+    @property
+    def kind(self) -> Kind:
+        """What kind of function it is."""
+        call = self.function if inspect.isroutine(self.function) else getattr(self.function, "__call__", None)  # noqa: B004
+        kinds: tuple[tuple[Callable[[object], bool], Kind], ...] = (
+            (inspect.iscoroutinefunction, "async"),
+            (inspect.isasyncgenfunction, "async generator"),
+            (inspect.isgeneratorfunction, "generator"),
+        )
+        return next((kind for test, kind in kinds for f in (self.function, call) if test(f)), "plain")
 
     def place(self) -> str:
         """Return the function's name and where it is, for messages."""
@@ -108,9 +172,12 @@ class Mark(NamedTuple):
     node: str
     function: Handler
     state: Callable[[], object] | None
+    retry: Retry | None = None
 
 
-def on(node: str, state: Callable[[], object] | None = None) -> Callable[[Function], Function]:
+def on(
+    node: str, state: Callable[[], object] | None = None, retry: Retry | None = None
+) -> Callable[[Function], Function]:
     """Mark a function of a behaviours file as the behaviour of a node.
 
     Needed where the node's name is no Python name, or differs from the function's, or has a state.
@@ -121,6 +188,8 @@ def on(node: str, state: Callable[[], object] | None = None) -> Callable[[Functi
         The node's name in the graph.
     state
         Called without arguments at the start of a run of the loop; makes the `state` that the function is given.
+    retry
+        What becomes of a message that the function fails on.
 
     Examples
     --------
@@ -136,10 +205,42 @@ def on(node: str, state: Callable[[], object] | None = None) -> Callable[[Functi
     marks: list[Mark] = sys._getframe(1).f_globals.setdefault(MARKS, [])
 
     def mark(function: Function) -> Function:
-        marks.append(Mark(node, function, state))
+        marks.append(Mark(node, function, state, retry))
         return function
 
     return mark
+
+
+def _check_policy(node: str, retry: Retry) -> None:
+    if not isinstance(retry, Retry):
+        raise RunError(
+            f"the retry of {shown(node)} is {retry!r}: give a policy, such as retry=Retry(times=3, wait=0.5)"
+        )
+    times = retry.times
+    if not isinstance(times, int) or isinstance(times, bool) or times < 1:
+        raise RunError(f"{shown(node)} is retried a whole number of times, 1 or more, not {times!r}")
+    waits = (retry.wait, retry.factor)
+    if not all(isinstance(x, (int, float)) and isfinite(x) and x >= 0 for x in waits) or retry.factor < 1:
+        raise RunError(
+            f"the retries of {shown(node)} wait 0 or more seconds, each time `factor` (1 or more) times as long: not "
+            f"{retry.wait!r} and {retry.factor!r}"
+        )
+
+
+def check_retry(behaviour: Behaviour, retry: Retry, graph: Graph) -> None:
+    """Check that a graph has an arrow that takes a node's retries.
+
+    Raises
+    ------
+    RunError
+        If it has none, saying which.
+    """
+    node = behaviour.node
+    if not any(a.target == node and matches(a.key, retry.key) for a in graph.outgoing[node]):
+        raise RunError(
+            f"{behaviour.place()}: no arrow takes its retries back to {shown(node)}: write "
+            f"{quote(node)}/{retry.key} -> {quote(node)}; into the graph"
+        )
 
 
 def unknown_node(name: object, graph: Graph) -> str:

@@ -47,7 +47,7 @@ def load_behaviours(path: str | Path, graph: Graph) -> BehavioursFile:
     nodes = set(graph.nodes)
     found: dict[str, Behaviour] = {}
     for mark in marks:
-        behaviour = Behaviour(mark.node, mark.function, mark.state)
+        behaviour = Behaviour(*mark)
         if mark.node not in nodes:
             raise RunError(f"{behaviour.place()}: {unknown_node(mark.node, graph)}")
         _add(found, behaviour)

@@ -2,65 +2,49 @@
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
+from math import isfinite
 from random import Random
 
 from flowstat.errors import RunError
 from flowstat.read.graph import Graph
-from flowstat.read.patterns import format_pattern
 from flowstat.read.topics import matches
 from flowstat.read.words import shown
-from flowstat.run.behaviour import Handler, unknown_node
+from flowstat.run.behaviour import Handler, Retry, unknown_node
+from flowstat.run.codes import Codes
+from flowstat.run.digest import digest
 
-__all__ = ["Clock", "Codes", "Hop", "Network", "Node", "Queued", "Route", "Settle"]
+__all__ = ["SECOND", "Clock", "Delay", "Hop", "Network", "Node", "Route", "Settle", "nanoseconds"]
+
+SECOND = 1_000_000_000
+"""In nanoseconds, in which the loops count."""
 
 Clock = Callable[[], int]
 """Nanoseconds since 1970."""
+
+Delay = Callable[[], int]
+"""Draws how long a message is under way, in nanoseconds."""
 
 KEPT = 65_536
 """How many hops or send patterns are kept: keys may be as many as messages."""
 
 
-class Codes:
-    """Small numbers for what the rows of a trace repeat; a batch of rows is made from them at once.
+class Hop:
+    """One way a message can go: from a node (None: injected), with a key, to a node.
 
-    A hop's code is its place in `parent`, `name` and `key`, which hold places in `nodes` and `keys`, or
-    -1 for null. Send patterns are numbered by `sent`; 0 is the empty one.
+    `tried` says how often its node failed on the message already, `delay` draws how long it is under way.
     """
 
-    def __init__(self) -> None:
-        self.nodes: dict[str, int] = {}
-        self.keys: dict[str, int] = {}
-        self.sent: dict[str, int] = {"": 0}
-        self.parent: list[int] = []
-        self.name: list[int] = []
-        self.key: list[int] = []
+    __slots__ = ("code", "delay", "key", "node", "parent", "tried")
 
-    def add(self, parent: str | None, name: str | None, key: str | None) -> int:
-        """Number a hop."""
-        for column, codes, word in (
-            (self.parent, self.nodes, parent),
-            (self.name, self.nodes, name),
-            (self.key, self.keys, key),
-        ):
-            column.append(-1 if word is None else codes.setdefault(word, len(codes)))
-        return len(self.name) - 1
-
-    def pattern(self, targets: Iterable[str]) -> int:
-        """Number the send pattern of these targets."""
-        return self.sent.setdefault(format_pattern(targets), len(self.sent))
-
-
-class Hop:
-    """One way a message can go: from a node (None: injected), with a key, to a node."""
-
-    __slots__ = ("code", "key", "node", "parent")
-
-    def __init__(self, parent: str | None, key: str | None, node: Node, codes: Codes) -> None:
+    def __init__(
+        self, parent: str | None, key: str | None, node: Node, codes: Codes, tried: int = 0, delay: Delay | None = None
+    ) -> None:
         self.parent = parent
         self.key = key
         self.node = node
+        self.tried = tried
+        self.delay = delay
         self.renumber(codes)
 
     def renumber(self, codes: Codes) -> None:
@@ -69,21 +53,32 @@ class Hop:
 
 
 class Route:
-    """Where an emit goes: its hops and their send pattern; or, if none, the code and key of a dropped message."""
+    """Where an emit goes: its hops and their send pattern; or, if none, the code and key of a dropped message.
 
-    __slots__ = ("dropped", "hops", "only", "sent")
+    With a `wait`, in nanoseconds, it goes there that much later. `only` is the hop of a route of just one, and no wait.
+    """
 
-    def __init__(self, hops: tuple[Hop, ...], sent: int, dropped: tuple[int, str] | None = None) -> None:
+    __slots__ = ("dropped", "hops", "only", "sent", "wait")
+
+    def __init__(self, hops: tuple[Hop, ...], sent: int, dropped: tuple[int, str] | None = None, wait: int = 0) -> None:
         self.hops = hops
         self.sent = sent
         self.dropped = dropped
-        self.only = hops[0] if len(hops) == 1 else None
+        self.wait = wait
+        self.only = hops[0] if len(hops) == 1 and not wait else None
+
+    def later(self, wait: int) -> Route:
+        """Return the same route, so many nanoseconds later."""
+        return Route(self.hops, self.sent, self.dropped, wait) if wait else self
 
 
 class Node:
-    """A node at run time: its behaviour and state, and the emits of the event that it handles."""
+    """A node at run time: its behaviour and state, and the emits of the event that it handles.
 
-    __slots__ = ("context", "handle", "name", "outbox", "routes", "state")
+    `wired` says that a program handles its messages, and answers later.
+    """
+
+    __slots__ = ("context", "handle", "name", "outbox", "retry", "routes", "state", "wired")
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -92,22 +87,29 @@ class Node:
         self.outbox: list[tuple[Route, object]] = []
         self.routes: dict[object, Route] = {}
         self.context: object = None
+        self.retry: Retry | None = None
+        self.wired = False
 
-
-Queued = tuple[Hop, int, object, int | None]
-"""A message that waits: its hop, the span id of the event that sent it (0: injected), its body, sent when."""
 
 Settle = Callable[["Network", Node], None]
 """Gives a new node its behaviour and state."""
 
 
 class Network:
-    """Nodes and routes, made when they are first needed; nothing here does input or output."""
+    """Nodes and routes, made when they are first needed; nothing here does input or output.
 
-    def __init__(self, graph: Graph, settle: Settle, seed: int, clock: Clock | None, max_queue: int) -> None:
+    `clock` is None where time does not count; `pause` lets so many nanoseconds pass within a behaviour; `delays` tells
+    how long messages from one node (None: injected) to another are under way, if that is more than nothing;
+    `hand_over` gives a message (node, key, body) to the program of its node.
+    """
+
+    def __init__(self, graph: Graph, settle: Settle, seed: int, max_queue: int) -> None:
         self.graph = graph
         self.random = Random(seed)
-        self.clock = clock
+        self.clock: Clock | None = None
+        self.pause: Callable[[int], Awaitable[None]] = _no_time
+        self.delays: Callable[[str | None, str], Delay | None] = _at_once
+        self.hand_over: Callable[[str, str, object], object] = _to_nobody
         self.max_queue = max_queue
         self.codes = Codes()
         self._settle = settle
@@ -126,7 +128,7 @@ class Network:
 
     def hop(self, parent: str | None, key: str | None, target: str) -> Hop:
         """Make a hop."""
-        return Hop(parent, key, self.node(target), self.codes)
+        return Hop(parent, key, self.node(target), self.codes, delay=self.delays(parent, target))
 
     def injection(self, injection: tuple[str, str, object]) -> tuple[Hop, object]:
         """Return the hop and the body of an injected message, or raise what is wrong with it."""
@@ -159,6 +161,22 @@ class Network:
         """Return the route along one arrow, whatever the others of the node are."""
         return Route((self.hop(node.name, key, target),), self.codes.pattern((target,)))
 
+    def again(self, node: Node, tried: int) -> Route:
+        """Return where a message goes that its node failed on so many times, by the node's retry policy."""
+        retry = node.retry
+        assert retry is not None
+        if tried > retry.times:
+            return self.routed(node, retry.then)
+        route = self.routed(node, retry.key)
+        hops = tuple(
+            Hop(h.parent, h.key, h.node, self.codes, tried, h.delay) if h.node is node else h for h in route.hops
+        )
+        return Route(hops, route.sent, route.dropped, nanoseconds(retry.after(tried)))
+
+    def routed(self, node: Node, key: str) -> Route:
+        """Return where an emit of the node with this key goes, worked out once."""
+        return node.routes.get(key) or self.route(node, key)
+
     def together(self, routes: Iterable[Route]) -> int:
         """Number the send pattern of several emits."""
         routes = tuple(routes)
@@ -169,7 +187,7 @@ class Network:
             sent = self._together[parts] = self.codes.pattern(targets)
         return sent
 
-    def tidy(self, queue: deque[Queued]) -> None:
+    def tidy(self, under_way: Iterable[Hop]) -> None:
         """Forget routes when there are many; to be called when no row waits to be written.
 
         Hops that are under way are numbered anew, so that what follows is as before.
@@ -181,8 +199,16 @@ class Network:
         self._together.clear()
         for node in self._nodes.values():
             node.routes.clear()
-        for hop in dict.fromkeys(queued[0] for queued in queue):
+        for hop in dict.fromkeys(under_way):
             hop.renumber(self.codes)
+
+    def most_emits(self, name: str) -> int:
+        """Return how often one event of a node may emit: each emit may be a copy for every arrow."""
+        return max(1, self.max_queue // max(1, len(self.graph.outgoing[name])))
+
+    def states(self) -> dict[str, str]:
+        """Return the digest of each node's state, of those that have one."""
+        return {n.name: digest(n.state) for n in self._nodes.values() if n.state is not None}
 
     def late_emits(self) -> str | None:
         """Return a node whose emit came when it was not handling a message."""
@@ -205,8 +231,7 @@ class _Context:
         self._network = network
         self._routes = node.routes
         self._outbox = node.outbox
-        # Counted in emits, each of which may be a copy for every arrow.
-        self._limit = max(1, network.max_queue // max(1, len(network.graph.outgoing[node.name])))
+        self._limit = network.most_emits(node.name)
 
     @property
     def now(self) -> int | None:
@@ -221,6 +246,40 @@ class _Context:
         if len(self._outbox) >= self._limit:
             raise Flood(f"one event of {shown(self.node)} emitted more than {self._network.max_queue:,} messages")
         self._outbox.append((route, body))
+
+    def after(self, seconds: float, key: str = "", body: object = None) -> None:
+        wait = nanoseconds(seconds)
+        self.emit(body, key)
+        route, body = self._outbox.pop()
+        self._outbox.append((route.later(wait), body))
+
+    def sleep(self, seconds: float) -> Awaitable[None]:
+        return self._network.pause(nanoseconds(seconds))
+
+
+def nanoseconds(seconds: object) -> int:
+    """Return a time to wait in nanoseconds.
+
+    Raises
+    ------
+    RunError
+        If it is none: a number of seconds, 0 or more.
+    """
+    if isinstance(seconds, (int, float)) and isfinite(seconds) and seconds >= 0:
+        return round(seconds * SECOND)
+    raise RunError(f"a time to wait is a number of seconds, 0 or more, not {seconds!r}")
+
+
+async def _no_time(wait: int) -> None:
+    """Let no time pass: none is kept."""
+
+
+def _to_nobody(node: str, key: str, body: object) -> None:
+    """Give a message to no program: in a replay the journal has its answers."""
+
+
+def _at_once(parent: str | None, target: str) -> None:
+    """Let no message be under way for any time."""
 
 
 def _checked(key: object) -> str:

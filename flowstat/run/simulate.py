@@ -8,11 +8,14 @@ from itertools import accumulate
 
 from flowstat.read.canonical import TraceWriter
 from flowstat.read.graph import Arrow, Graph
-from flowstat.run.app import spread
 from flowstat.run.behaviour import Handler
-from flowstat.run.loop import Limits, Progress, drive
+from flowstat.run.drive import drive
+from flowstat.run.inject import spread
+from flowstat.run.latencies import VirtualTime
+from flowstat.run.loop import Limits, Progress
 from flowstat.run.network import Clock, Network, Node
 from flowstat.run.tally import RunResult
+from flowstat.run.watch import Watch
 
 __all__ = ["simulate"]
 
@@ -28,8 +31,9 @@ def simulate(
     *,
     starts: Iterable[str] | None = None,
     limits: Limits | None = None,
-    clock: Clock | None = None,
+    clock: Clock | VirtualTime | None = None,
     progress: Progress | None = None,
+    watch: Watch | None = None,
 ) -> RunResult:
     """Send messages through a graph by chance, and record the same kind of trace as a real run.
 
@@ -45,7 +49,7 @@ def simulate(
         How many messages to inject.
     seed
         The same seed gives the same trace.
-    writer, limits, clock, progress
+    writer, limits, clock, progress, watch
         As for `App.run`.
     starts
         Nodes to inject the messages at, in turn; `graph.starts` unless given.
@@ -64,8 +68,9 @@ def simulate(
     1000
     """
     limits = limits or Limits()
-    network = Network(graph, _settle, seed, clock, limits.max_queue)
-    return drive(network, spread(graph, runs, starts), writer, limits, progress, seed)
+    network = Network(graph, _settle, seed, limits.max_queue)
+    injections = spread(graph, runs, starts)
+    return drive(network, injections, writer, seed, limits=limits, clock=clock, progress=progress, watch=watch)
 
 
 def _settle(network: Network, node: Node) -> None:

@@ -1,33 +1,30 @@
-"""A graph or chain as a picture: laid out by Graphviz, the same on every machine."""
+"""A graph or chain as a picture: its loops coloured and nested, laid out by Graphviz, the same on every machine."""
 
 from __future__ import annotations
 
-import html
-import re
-import shutil
-import subprocess
-import sysconfig
 import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from itertools import pairwise
-from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+from scipy import sparse
+
+from flowstat.analyze.loop_forest import loop_forest
 from flowstat.errors import OutputError
 from flowstat.read.dot import percent
 from flowstat.read.graph import Graph
-from flowstat.read.words import shown, visible
-from flowstat.show.picture import Picture, of_chain, of_graph
+from flowstat.read.words import shown
+from flowstat.show.captions import legend, tips
+from flowstat.show.layout import Drawing, drawing
+from flowstat.show.looks import GREY, INK, PALE, hue, shortened, tint
+from flowstat.show.picture import DrawnArrow, DrawnNode, Picture
+from flowstat.show.pictured import picture_of
 
 if TYPE_CHECKING:
     from flowstat.estimate.chain import Chain
 
 __all__ = ["Drawing", "draw"]
-
-LAYOUT = "graphviz-pure"
-PATIENCE = 120
-"""Seconds after which a layout is given up."""
 
 NAME, LABEL, KEYS = 28, 22, 3
 """How much of a name, of a key, and how many of an arrow's labels a picture shows; tooltips have the whole."""
@@ -35,68 +32,33 @@ NAME, LABEL, KEYS = 28, 22, 3
 LEAST_STOP = 0.0005
 """A share of events that stop is shown from here on: a prior alone leaves a trace of it everywhere."""
 
-INK, GREY, PALE = "#263238", "#78858c", "#d5dade"
-HUES = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#b8860b", "#56b4e9")
-"""One for each loop, told apart by colour-blind readers too (after Okabe and Ito)."""
+THIN, THICK = 0.6, 6.0
+"""How wide arrows are drawn, in points: in proportion to their traffic, but not below the first."""
+
+EVEN = 1.1
 
 _DEFAULTS = (
-    'graph [rankdir=LR, nodesep=0.28, ranksep=0.45, bgcolor=white, fontname="Helvetica", fontsize=9, '
+    'graph [nodesep=0.28, ranksep=0.45, bgcolor=white, fontname="Helvetica", fontsize=9, '
     f'fontcolor="{GREY}", labelloc=b, labeljust=l];',
-    f'node [shape=box, style="rounded,filled", fillcolor="#f7f9fa", color="{GREY}", fontcolor="{INK}", '
+    f'node [shape=box, style="rounded,filled", fillcolor="#ffffff", color="{GREY}", fontcolor="{INK}", '
     'fontname="Helvetica", fontsize=11, height=0.32, width=0.4, margin="0.13,0.06"];',
     f'edge [color="{GREY}", fontcolor="{INK}", fontname="Helvetica", fontsize=8.5, arrowsize=0.7];',
 )
-_head = re.compile(r"<svg\b[^>]*>")
-_title = re.compile(r"<title>(.*?)</title>\s*", re.DOTALL)
 
 
-@dataclass(frozen=True)
-class Drawing:
-    """A picture; a notebook shows it.
+def draw(graph_or_chain: Graph | Chain, *, highlight: Sequence[str] = (), nodes: int | None = None) -> Drawing:
+    """Draw a graph, or a chain with its shares and traffic.
 
-    Attributes
-    ----------
-    svg
-        One `<svg>` element, which a page can hold as it is; it needs no fonts, scripts or other files.
-    dot
-        What the layout was made from.
-    """
+    Runs start at nodes with a bold border; a node where runs stop says how often. An arrow carries its key and share,
+    and in a chain it is as wide as it is travelled: by the messages that a run sends along it on average, in a closed
+    class by its stationary flow. Each loop has a colour, and those of several nodes a box named by the header, nested
+    as the loops are (`loops`), with the mean rounds of runs that go round and the gain; of chains of more than 2,000
+    nodes boxes tell only where loops are. Boxes of external programs are dashed.
 
-    svg: str = field(repr=False)
-    dot: str = field(repr=False)
-
-    def _repr_svg_(self) -> str:
-        return self.svg
-
-    def save(self, path: str | Path) -> None:
-        """Write the picture as `.svg`, `.png` or `.dot`, as the name ends.
-
-        Raises
-        ------
-        OutputError
-            For another ending, or a place that can't be written.
-        """
-        path = Path(path)
-        suffix = path.suffix.lower()
-        if suffix not in (".svg", ".png", ".dot"):
-            raise OutputError(f"can't draw to {path}: its name must end in .svg, .png or .dot")
-        if suffix == ".png":
-            data = _lay_out(self.dot, "png", "-Gdpi=160")
-        else:
-            data = (self.svg if suffix == ".svg" else self.dot).encode()
-        try:
-            path.write_bytes(data)
-        except OSError as error:
-            raise OutputError(f"can't draw to {path}: {error.strerror or error}") from None
-
-
-def draw(graph_or_chain: Graph | Chain, *, highlight: Sequence[str] = ()) -> Drawing:
-    """Draw a graph, or a chain with its shares.
-
-    Runs start at nodes with a bold border; a node where runs stop says how often. An arrow is as thick as
-    its share, and carries its key and share. Each loop (a strongly connected class with a cycle) has a
-    colour. Components are dashed boxes. Of more than 200 nodes or 300 arrows, those with the most traffic
-    (in a graph: with the most arrows) are drawn, and the picture says how many are left out.
+    Of many nodes, those with the most traffic (in a graph: with the most arrows) are shown by their names. The others
+    of each box are one grey node, and what flows in and out of them flows in and out of it; of those outside of boxes,
+    and where such a node would have more than 12 arrows, the ones that a node sends to are one, and the ones that it
+    gets from. The picture says how many they are in all and which share of all events they have.
 
     Parameters
     ----------
@@ -104,11 +66,18 @@ def draw(graph_or_chain: Graph | Chain, *, highlight: Sequence[str] = ()) -> Dra
         What to draw.
     highlight
         Nodes of a path or cycle, in order: they and the arrows from each to the next stand out.
+    nodes
+        How many are shown by their names, at least 1; highlighted ones in any case. If not given, all of up to 60, and
+        40 of more.
 
     Raises
     ------
     OutputError
-        If a highlighted node is not there, or the layout program is missing or fails.
+        If a highlighted node is not there, `nodes` is less than 1, or the layout program is missing or fails.
+
+    Notes
+    -----
+    Cost: that of `visits`, and up to 2,000 nodes that of `loops`; the layout is of what is shown only.
 
     Examples
     --------
@@ -117,129 +86,160 @@ def draw(graph_or_chain: Graph | Chain, *, highlight: Sequence[str] = ()) -> Dra
     >>> "retry" in drawing.svg
     True
     """
-    whole = of_graph(graph_or_chain) if isinstance(graph_or_chain, Graph) else of_chain(graph_or_chain)
-    index = {node.name: k for k, node in enumerate(whole.nodes)}
+    if nodes is not None and nodes < 1:
+        raise OutputError(f"at least one node is drawn, not {nodes}")
+    names = graph_or_chain.nodes if isinstance(graph_or_chain, Graph) else graph_or_chain.names
+    position = {name: k for k, name in enumerate(names)} if highlight else {}
     for name in highlight:
-        if name not in index:
+        if name not in position:
             raise OutputError(f"no node is called {shown(name)!r}: it can't be highlighted")
-    path = [index[name] for name in highlight]
-    picture = whole.reduced(frozenset(path), frozenset(pairwise(path)))
-    dot = "digraph {\n" + "".join(f"  {line}\n" for line in _lines(picture, path)) + "}\n"
-    return Drawing(_clean(_lay_out(dot, "svg").decode(), _tips(picture)), dot)
+    path = [position[name] for name in highlight]
+    picture = picture_of(graph_or_chain, nodes, path, frozenset(pairwise(path)))
+    steps = [picture.index[name] for name in highlight]
+    return drawing(lambda down: "".join(f"  {line}\n" for line in _lines(picture, steps, down)), tips(picture))
 
 
-def _lines(picture: Picture, path: Sequence[int]) -> Iterator[str]:
+def _lines(picture: Picture, path: Sequence[int], down: bool) -> Iterator[str]:
     """Yield the picture's statements in DOT."""
     yield from _DEFAULTS
     steps = set(pairwise(path))
-    legend = list(_legend(picture))
-    if legend:
+    colours = _colours(picture)
+    said = legend(picture)
+    if said:
         # A large picture is looked at from afar first.
-        size = max(9, len(picture.kept) / 6)
-        yield f"graph [label={_quoted(' · '.join(legend))}, fontsize={size:.3g}];"
-    for k in picture.kept:
-        node = picture.nodes[k]
-        texts = [_short(node.name, NAME)]
-        if node.stop >= LEAST_STOP:
-            texts.append(f"stops {percent(node.stop)}")
-        attributes = {"label": _label(texts)} | _room(texts)
-        if node.stop >= LEAST_STOP:
-            attributes["fillcolor"] = '"#e6eaed"'
-        if node.start > 0:
-            attributes |= {"penwidth": "2.6", "color": f'"{INK}"'}
-        if k in path:
-            attributes["fillcolor"] = '"#fff1b8"'
-        yield f"n{k}{_attributes(attributes)};"
-    for arrow in picture.arrows:
-        hue = picture.loops.get(arrow.pair)
-        colour = GREY if hue is None else HUES[hue % len(HUES)]
-        thickness = 1.1 if arrow.share is None else 0.6 + 2 * arrow.share
-        texts = [_short(text, LABEL) for text in arrow.keys[:KEYS]]
-        if len(arrow.keys) > KEYS:
-            texts.append(f"+{len(arrow.keys) - KEYS} more")
-        if arrow.share is not None and not arrow.apart:
-            texts = [("  ".join([", ".join(texts), percent(arrow.share)])).strip()]
+        size = max(9, len(picture.nodes) / 6)
+        yield f"graph [label={_lined(said)}, fontsize={size:.3g}];"
+    yield from _nested(picture, None, colours, set(path))
+    loop, back = _loop_of(picture), _back(picture)
+    for k, arrow in enumerate(picture.arrows):
+        inside = loop.get(arrow.pair)
+        colour = GREY if inside is None or arrow.share == 0 else colours[inside]
+        width = EVEN if arrow.width is None else max(THIN, THICK * arrow.width)
         ink = INK
         if steps:
-            thickness, colour, ink = (
-                (max(2.4, thickness), colour if hue is not None else INK, INK)
+            width, colour, ink = (
+                (max(2.4, width), colour if colour != GREY else INK, INK)
                 if arrow.pair in steps
-                else (min(1.2, thickness), PALE, GREY)
+                else (min(1.2, width), PALE, GREY)
             )
-        attributes = {"penwidth": f"{thickness:.2f}", "color": f'"{colour}"', "fontcolor": f'"{ink}"'}
+        attributes = {"id": f"a{k}", "penwidth": f"{width:.2f}", "color": f'"{colour}"', "fontcolor": f'"{ink}"'}
+        texts = _written(arrow)
         if texts:
-            # A space on each side keeps the text off the next line.
-            attributes["label"] = _label([f" {text} " for text in texts])
+            # A space on each side keeps the text off the next line, and more of it off a thick one.
+            space = " " * (1 + int(width / 3) * down)
+            attributes["label"] = _label([f"{space}{text} " for text in texts] + [" "] * (width > 2.5 and not down))
+        if width > 2:
+            attributes["arrowsize"] = f"{0.7 / (1 + 0.12 * (width - 2)):.2f}"
         if arrow.undeclared:
             attributes["style"] = "dotted"
-        yield f"n{arrow.source} -> n{arrow.target}{_attributes(attributes)};"
-    shown_nodes = set(picture.kept)
+        ends = (arrow.source, arrow.target)
+        if arrow.pair in back:
+            # The layout sees no cycle then, and what leads on leads one way.
+            ends, attributes["dir"] = (arrow.target, arrow.source), "back"
+        yield f"n{ends[0]} -> n{ends[1]}{_attributes(attributes)};"
     for k, component in enumerate(picture.components):
-        ends = [t for t in (component.owner, *(target for target, _ in component.routes)) if t is not None]
-        if ends and not shown_nodes.intersection(ends):
-            continue
-        label = _short(component.command, NAME)
-        yield f'c{k} [label={_label([label])}, style=dashed, fontsize=9, fontcolor="{GREY}", height=0.24];'
+        label = shortened(component.command, NAME)
+        yield f'c{k} [id=c{k}, label={_label([label])}, style=dashed, fontsize=9, fontcolor="{GREY}", height=0.24];'
         dashed = "style=dashed, penwidth=0.9, arrowsize=0.55"
-        if component.owner in shown_nodes:
+        if component.owner is not None:
             yield f"n{component.owner} -> c{k} [{dashed}];"
         for target, key in component.routes:
-            if target in shown_nodes:
-                yield f"c{k} -> n{target} [{dashed}, label={_label([_short(key, LABEL)])}];"
+            yield f"c{k} -> n{target} [{dashed}, label={_label([shortened(key, LABEL)])}];"
 
 
-def _legend(picture: Picture) -> Iterator[str]:
-    if any(picture.nodes[k].start > 0 for k in picture.kept):
-        yield "bold border: runs start"
-    if any(arrow.pair in picture.loops for arrow in picture.arrows):
-        yield "colour: a loop"
-    if any(arrow.undeclared for arrow in picture.arrows):
-        yield "dotted: not in the graph file"
-    if picture.left_out != (0, 0):
-        nodes, arrows = picture.left_out
-        yield f"left out: {nodes} nodes and {arrows} arrows, those with the least {picture.by}"
-
-
-def _tips(picture: Picture) -> dict[str, str]:
-    """Return the tooltip of each thing, by the title that the layout gives it."""
-    tips = {f"n{k}": visible(node.name) for k, node in enumerate(picture.nodes)}
-    for arrow in picture.arrows:
-        ends = f"{visible(picture.nodes[arrow.source].name)} -> {visible(picture.nodes[arrow.target].name)}"
-        share = "" if arrow.share is None or arrow.apart else f"{100 * arrow.share:.6g}%"
-        more = "  ".join(filter(None, [", ".join(map(visible, arrow.keys)), share]))
-        tips[f"n{arrow.source}->n{arrow.target}"] = f"{ends}: {more}" if more else ends
-    return tips | {f"c{k}": visible(c.command) for k, c in enumerate(picture.components)}
-
-
-def _clean(svg: str, tips: Mapping[str, str]) -> str:
-    """Return the bare `<svg>` element: sized to its place, with tooltips that say what a thing is."""
-    head = _head.search(svg)
-    if head is None:
-        raise OutputError(f"{LAYOUT} made no SVG: reinstall it (pip install --force-reinstall {LAYOUT})")
-    start = head[0].replace("<svg", '<svg style="max-width:100%;height:auto"', 1)
-
-    def title(found: re.Match[str]) -> str:
-        tip = tips.get(html.unescape(found[1]))
-        return "" if tip is None else f"<title>{html.escape(tip)}</title>\n"
-
-    body = re.sub(r"<!--.*?-->\s*", "", svg[head.end() :], flags=re.DOTALL)
-    return start + _title.sub(title, body)
-
-
-def _lay_out(dot: str, format: str, *options: str) -> bytes:
-    program = shutil.which(LAYOUT, path=sysconfig.get_path("scripts")) or shutil.which(LAYOUT)
-    if program is None:
-        raise OutputError(f"the layout program {LAYOUT} is missing: pip install {LAYOUT}")
-    try:
-        done = subprocess.run(
-            [program, f"-T{format}", *options], input=dot.encode(), capture_output=True, timeout=PATIENCE, check=False
+def _nested(picture: Picture, within: int | None, colours: Sequence[str], path: set[int]) -> Iterator[str]:
+    """Yield the nodes right within a box, and the boxes within it with theirs."""
+    used = {end for arrow in picture.arrows for end in arrow.pair}
+    for k, node in enumerate(picture.nodes):
+        if node.box == within and (k in used or not node.rare):
+            yield _node(k, node, k in path)
+    for k, box in enumerate(picture.boxes):
+        if box.parent != within or not box.boxed:
+            continue
+        colour = colours[k]
+        yield f"subgraph cluster_{k} {{"
+        yield (
+            f'id=b{k}; label={_label([box.label])}; style="rounded,filled"; fillcolor="{tint(colour, 0.08)}"; '
+            f'color="{tint(colour, 0.6)}"; fontcolor="{INK}"; fontsize=9.5; labelloc=t; labeljust=l; margin=10;'
         )
-    except (OSError, subprocess.TimeoutExpired) as error:
-        raise OutputError(f"the layout program {LAYOUT} failed: {error}") from None
-    if done.returncode or not done.stdout:
-        said = done.stderr.decode(errors="replace").strip().partition("\n")[0]
-        raise OutputError(f"the layout program {LAYOUT} failed: {said or f'exit code {done.returncode}'}")
-    return done.stdout
+        yield from _nested(picture, k, colours, path)
+        yield "}"
+
+
+def _node(k: int, node: DrawnNode, on_path: bool) -> str:
+    texts = [node.name if node.rare else shortened(node.name, NAME)]
+    if node.rare and node.events is not None and node.whole:
+        texts.append(f"{percent(node.share)} of events")
+    if not node.rare and node.stop >= LEAST_STOP:
+        texts.append(f"stops {percent(node.stop)}")
+    attributes = {"id": f"n{k}", "label": _label(texts)} | _room(texts)
+    if node.stop >= 0.5:
+        attributes["fillcolor"] = '"#e6eaed"'
+    if node.rare:
+        attributes |= {"fillcolor": '"#eceff1"', "style": '"filled,dashed"', "fontcolor": f'"{GREY}"', "fontsize": "9"}
+        attributes |= {"height": "0.2", "margin": '"0.06,0.03"', "color": f'"{PALE}"'}
+    elif node.start > 0:
+        attributes |= {"penwidth": "2.6", "color": f'"{INK}"'}
+    if on_path:
+        attributes["fillcolor"] = '"#fff1b8"'
+    return f"n{k}{_attributes(attributes)};"
+
+
+def _written(arrow: DrawnArrow) -> list[str]:
+    """Return the lines at an arrow: its keys and its share."""
+    texts = [shortened(text, LABEL) for text in arrow.keys[:KEYS]]
+    if len(arrow.keys) > KEYS:
+        texts.append(f"+{len(arrow.keys) - KEYS} more")
+    if arrow.share is not None and not arrow.apart:
+        texts = ["  ".join(filter(None, [", ".join(texts), percent(arrow.share)]))]
+    return texts
+
+
+def _colours(picture: Picture) -> list[str]:
+    """Return the colour of each loop, in the order in which they are told."""
+    return [hue(k) for k in range(len(picture.boxes))]
+
+
+def _inside(picture: Picture) -> list[set[int]]:
+    """Return what is drawn of each loop."""
+    inside = [set(box.members.tolist()) for box in picture.boxes]
+    for k, node in enumerate(picture.nodes):
+        box = node.box if node.rare else None
+        while box is not None:
+            inside[box].add(k)
+            box = picture.boxes[box].parent
+    return inside
+
+
+def _loop_of(picture: Picture) -> dict[tuple[int, int], int]:
+    """Return the innermost loop of each arrow that is within one."""
+    found: dict[tuple[int, int], int] = {}
+    for k, (box, members) in enumerate(zip(picture.boxes, _inside(picture), strict=True)):
+        for arrow in picture.arrows:
+            if {*arrow.pair} <= members and (box.boxed or arrow.source == arrow.target):
+                found[arrow.pair] = k
+    return found
+
+
+def _back(picture: Picture) -> set[tuple[int, int]]:
+    """Return the arrows that lead back to the header of a loop, as the picture is read from where runs start."""
+    n = len(picture.nodes)
+    inside = _inside(picture)
+    headers = [(int(box.members[0]), members) for box, members in zip(picture.boxes, inside, strict=True) if box.boxed]
+    found = {a.pair for a in picture.arrows for h, members in headers if a.target == h and a.source in members}
+    # What is still a cycle is in loops without a box.
+    pairs = [a.pair for a in picture.arrows if a.source != a.target and a.pair not in found]
+    starts = np.array([node.start for node in picture.nodes])
+    roots = np.flatnonzero(starts)[np.argsort(-starts[starts > 0], kind="stable")]
+    rows, columns = np.array(pairs, np.int64).reshape(-1, 2).T
+    forest = loop_forest(sparse.csr_array((np.ones(len(pairs)), (rows, columns)), shape=(n, n)), roots)
+    for source, target in pairs:
+        h = source
+        while h >= 0 and h != target:
+            h = int(forest.header[h])
+        if h == target:
+            found.add((source, target))
+    return {pair for pair in found if pair[0] != pair[1]}
 
 
 def _attributes(attributes: Mapping[str, str]) -> str:
@@ -254,13 +254,13 @@ def _room(texts: Sequence[str]) -> dict[str, str]:
     return {"width": f"{wide * 11 / 72 + 0.3:.2f}"}
 
 
-def _short(text: str, most: int) -> str:
-    text = visible(text[: 2 * most]) + ("" if len(text) <= 2 * most else visible(text[-most:]))
-    return text if len(text) <= most else f"{text[: most * 2 // 3]}…{text[-most // 4 :]}"
-
-
 def _label(texts: Sequence[str]) -> str:
     return '"' + "\\n".join(_quoted(text)[1:-1] for text in texts) + '"'
+
+
+def _lined(texts: Sequence[str]) -> str:
+    """Return lines of a legend as a DOT string, each to the left."""
+    return '"' + "".join(_quoted(text)[1:-1] + "\\l" for text in texts) + '"'
 
 
 def _quoted(text: str) -> str:

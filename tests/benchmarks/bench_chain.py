@@ -31,11 +31,13 @@ from flowstat.analyze.solve import Solver
 from flowstat.analyze.stationary import stationary
 from flowstat.analyze.steps import within
 small, ends = program_like(20_000)
-warm = Solver(small, ends)
+few = Chain.from_matrix(small, stop=ends)
+warm = Solver(few.P, few.stop)
+within(few, None, 2000)
 warm.backward(np.ones(20_000)); warm.visits(np.ones(20_000)); warm.return_gaps()
 P, stop, outcome = load(path)
 chain = Chain.from_matrix(P, start="0", stop=stop)
-del P, stop, small, ends
+del P, stop, small, ends, few, warm
 n = len(chain.names)
 def certified(found):
     worst = float((found.bound.max(axis=0) / np.abs(found.values).max(axis=0)).max())

@@ -1,11 +1,15 @@
 """How fast the loop forest is found, beside the dominators that rustworkx finds; and what describing loops takes."""
 
+import tempfile
+from pathlib import Path
+
 import numpy as np
 import rustworkx
 from scipy import sparse
 
 from flowstat.analyze.loop_forest import loop_forest
-from tests.benchmarks.harness import Row, alternate, median_ratio
+from tests.benchmarks.harness import Row, alternate, median_ratio, run
+from tests.benchmarks.made_chains import complete, giant, program_like, save
 
 NODES, ARROWS = 100_000, 250_000
 
@@ -30,7 +34,56 @@ def anywhere(seed=1):
     return np.concatenate([tree, rng.integers(0, NODES, (2, ARROWS - NODES + 1))], axis=1)
 
 
+def nests(seed=1):
+    """Return 2,000 classes of fifty nodes, of four arrows to anywhere in the class or the next: half as many loops as
+    nodes, up to forty deep."""
+    rng = np.random.default_rng(seed)
+    rows = np.repeat(np.arange(NODES), 4)
+    begin = rows // 50 * 50
+    near = rng.random(len(rows)) < 0.8
+    columns = np.where(near, begin, np.minimum(begin + 50, NODES - 50)) + rng.integers(0, 50, len(rows))
+    weights = rng.random(len(rows)) + 0.01
+    weights *= 0.98 / np.bincount(rows, weights)[rows]
+    return complete(sparse.csr_array((weights, (rows, columns)), shape=(NODES, NODES)))
+
+
+PREPARE = """
+import numpy as np
+from flowstat.analyze.loops import loops
+from flowstat.estimate.chain import Chain
+from tests.benchmarks.made_chains import load
+P, stop, _ = load(path)
+chain = Chain.from_matrix(P, start="0", stop=stop)
+loops(Chain.from_matrix([[0.5]], stop=[0.5]))
+"""
+
+WORK = """
+found = loops(chain)
+result = [len(found.loops), found.left_out]
+"""
+
+
+def described():
+    """Yield seconds and memory of describing all loops."""
+    with tempfile.TemporaryDirectory() as folder:
+        for name, made in (
+            ("1,700 classes", program_like(NODES)),
+            ("2,000 nests", nests()),
+            ("one giant class", giant(NODES)),
+        ):
+            path = Path(folder) / "chain.npz"
+            save(path, *made)
+            # What was compiled is kept, and so is not compiled in the second turn.
+            run(PREPARE, WORK, path)
+            taken, peak, (number, left_out) = run(PREPARE, WORK, path)
+            what = f"loops of {NODES:,} nodes in {name}"
+            detail = f"{number:,} loops, {left_out:,} left out"
+            yield Row(f"{what}: seconds", taken, 20, "at most", detail)
+            yield Row(f"{what}: MB", peak, 600, "at most", detail)
+
+
 def benchmarks():
+    yield from described()
     for name, arrows in (("a call graph", call_graph()), ("arrows at random", anywhere())):
         P = sparse.csr_array((np.ones(arrows.shape[1]), tuple(arrows)), shape=(NODES, NODES))
         P.sum_duplicates()

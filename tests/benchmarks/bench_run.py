@@ -1,5 +1,7 @@
-"""The event loop on a ring of 8 nodes, beside a bare deque loop, Pykka's actors, and itself with recording."""
+"""The event loop on a ring of 8 nodes, beside other loops and actors, and itself with recording; and replay."""
 
+import asyncio
+import os
 import statistics
 import tempfile
 import time
@@ -9,9 +11,13 @@ from threading import Event
 from types import FunctionType
 
 import pykka
+import simpy
+from eventsourcing.application import Application
+from eventsourcing.domain import Aggregate, event
 
 from flowstat.read.canonical import open_writer
 from flowstat.read.files import parse_graph
+from flowstat.read.graph import Graph
 from flowstat.run.app import App
 from flowstat.run.behaviour import Message
 from flowstat.run.loop import Limits
@@ -20,6 +26,8 @@ from tests.benchmarks.harness import Row, alternate, median_ratio
 NODES = 8
 EVENTS = 400_000
 ACTOR_EVENTS = 20_000
+PEER_EVENTS = 80_000
+REPLAYED = 20_000
 IN_FLIGHT = 1
 """Messages that circulate at once: one, so that each waits for the one before, as in the classic ring."""
 
@@ -33,7 +41,7 @@ def own_behaviour():
     return FunctionType(template.__code__.replace(), globals())
 
 
-def looped(record=False, clock=None):
+def looped(record=False, clock=None, journal=False):
     app = App(parse_graph("".join(f"n{k}/go -> n{(k + 1) % NODES};" for k in range(NODES)) + "in -> n0"))
     behaviour = own_behaviour()
     for k in range(NODES):
@@ -45,6 +53,9 @@ def looped(record=False, clock=None):
             ctx.emit(message.body)
 
     injections, limits = [("in", "", 1)], Limits(max_events=EVENTS)
+    if journal:
+        with tempfile.TemporaryDirectory() as folder:
+            return app.run(injections, limits=limits, journal=Path(folder) / "j")
     if not record:
         return app.run(injections, limits=limits, clock=clock)
     with tempfile.TemporaryDirectory() as folder, open_writer(Path(folder) / "t.parquet") as writer:
@@ -121,6 +132,90 @@ def actors():
         pykka.ActorRegistry.stop_all()
 
 
+def queues():
+    """Actors of asyncio: a task and a queue each."""
+
+    async def main():
+        ring = [asyncio.Queue() for _ in range(NODES)]
+        over = asyncio.Event()
+
+        async def actor(k):
+            class Emitting:
+                @staticmethod
+                def emit(body, key):
+                    ring[(k + 1) % NODES].put_nowait(Message("", key, body, 1))
+
+            for _ in range(PEER_EVENTS // NODES):
+                template(None, await ring[k].get(), Emitting)
+            over.set()
+
+        tasks = [asyncio.create_task(actor(k)) for k in range(NODES)]
+        ring[0].put_nowait(Message("n0", "go", 1, 1))
+        await over.wait()
+        for task in tasks:
+            task.cancel()
+
+    asyncio.run(main())
+
+
+def processes():
+    """Processes of SimPy: a store each."""
+    env = simpy.Environment()
+    ring = [simpy.Store(env) for _ in range(NODES)]
+
+    def actor(k):
+        class Emitting:
+            @staticmethod
+            def emit(body, key):
+                ring[(k + 1) % NODES].put(Message("", key, body, 1))
+
+        for _ in range(PEER_EVENTS // NODES):
+            template(None, (yield ring[k].get()), Emitting)
+
+    for k in range(NODES):
+        env.process(actor(k))
+    ring[0].put(Message("n0", "go", 1, 1))
+    env.run()
+
+
+class Counter(Aggregate):
+    def __init__(self):
+        self.seen = 0
+
+    @event("Counted")
+    def count(self, body):
+        self.seen += 1
+
+
+def replays(folder):
+    """Return a replay of a state by our journal, and by eventsourcing's SQLite: so many events each."""
+    graph = Graph.of(nodes=["count"])
+
+    def made():
+        app = App(graph)
+
+        @app.on("count", state=dict)
+        def count(state, message, ctx):
+            state["seen"] = state.get("seen", 0) + 1
+
+        return app
+
+    made().run((("count", "", k) for k in range(REPLAYED)), journal=folder / "j")
+    os.environ |= {"PERSISTENCE_MODULE": "eventsourcing.sqlite", "SQLITE_DBNAME": str(folder / "events.db")}
+    application, counter = Application(), Counter()
+    for k in range(REPLAYED):
+        counter.count(k)
+    application.save(counter)
+
+    def ours():
+        assert made().replay(folder / "j").differences == ()
+
+    def theirs():
+        assert application.repository.get(counter.id).seen == REPLAYED
+
+    return ours, theirs
+
+
 def rate(times, events=EVENTS):
     return f"{events / statistics.median(times):,.0f}/s"
 
@@ -141,6 +236,32 @@ def benchmarks():
         15,
         "at least",
         f"{rate(ours)} and {rate(pykka_ring, ACTOR_EVENTS)}",
+    )
+    for name, peer in (("asyncio.Queue actors", queues), ("SimPy", processes)):
+        ours, other = alternate(looped, peer, repetitions=5)
+        yield Row(
+            f"event loop / {name}, one message going round: messages a second",
+            median_ratio(other, ours) * EVENTS / PEER_EVENTS,
+            5,
+            "at least",
+            f"{rate(ours)} and {rate(other, PEER_EVENTS)}",
+        )
+    plain, recorded = alternate(looped, lambda: looped(journal=True), repetitions=11)
+    yield Row(
+        "inputs journalled / unrecorded: time",
+        median_ratio(recorded, plain),
+        1.05,
+        "at most",
+        f"{rate(recorded)} and {rate(plain)}",
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        ours, theirs = alternate(*replays(Path(folder)), repetitions=5)
+    yield Row(
+        "replay of a state / eventsourcing with SQLite: events a second",
+        median_ratio(theirs, ours),
+        10,
+        "at least",
+        f"{rate(ours, REPLAYED)} and {rate(theirs, REPLAYED)}",
     )
     plain, recorded = alternate(looped, lambda: looped(record=True), repetitions=11)
     yield Row(
