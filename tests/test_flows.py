@@ -355,7 +355,7 @@ def test_flows_that_are_less_probable_than_any_number() -> None:
     assert flows(hidden).complete
 
 
-@pytest.mark.parametrize("top", [0, -1, 2.5, "3", None, float("nan"), float("inf")])
+@pytest.mark.parametrize("top", [0, -1, 2.5, True, "3", None, float("nan"), float("inf")])
 def test_how_many_is_a_whole_number(top: object) -> None:
     with pytest.raises(AnalysisError, match="whole number of at least 1"):
         flows(shop(), top)  # type: ignore[arg-type]

@@ -123,7 +123,7 @@ def test_long_walks_in_rationals():
     assert [v.probability for v in found.variants] == [2.0**-k if k < 1075 else 0.0 for k in range(1, 3001)]
 
 
-@pytest.mark.parametrize("top", [0, -1, 2.5, "3", None, float("nan"), float("inf")])
+@pytest.mark.parametrize("top", [0, -1, 2.5, True, "3", None, float("nan"), float("inf")])
 def test_how_many_is_a_whole_number(top):
     with pytest.raises(AnalysisError, match="whole number of at least 1"):
         variants(shop(), top)
@@ -233,3 +233,7 @@ def test_a_thousand_walks_of_many_nodes():
     found = variants(Chain.from_matrix(matrix, start="0", stop=1 - matrix.sum(axis=1)), 1000)
     assert len(found.variants) == 1000
     assert isinstance(found, Variants)
+
+
+def test_any_number_of_walks_may_be_asked_for() -> None:
+    assert not variants(chain_of({"a": {"b": 0.5}, "b": {}}, "a"), 10**30).more

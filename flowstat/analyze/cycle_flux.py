@@ -120,12 +120,10 @@ class Fluxes:
             if not part.closed and not self.entered.values[part.states].any():
                 found.update((k, Flux(0.0, 0.0)) for k in members)
                 continue
-            if not part.closed and len(part.states) > DENSE:
-                if c not in self._columns:
-                    self._columns[c] = ByColumns(self.solver, part.states, self.entered)
-                quick = self._columns[c].sizes([paths[k] for k in members])
+            if len(part.states) > max(DENSE, 1):
+                quick = self.columns(c).sizes([paths[k] for k in members])
                 settled = [(k, *size) for k, size in zip(members, quick, strict=True) if size is not None]
-                found.update((k, self._settled(paths[k], *size)) for k, *size in settled)
+                found.update((k, self._settled(c, paths[k], *size)) for k, *size in settled)
                 members = [k for k, size in zip(members, quick, strict=True) if size is None]
             for some in self._together(part.states, [(k, paths[k]) for k in members]):
                 found.update(zip((k for k, _ in some), self._measure(c, [path for _, path in some]), strict=True))
@@ -147,6 +145,12 @@ class Fluxes:
                 nodes = set(path)
             groups[-1].append((k, path))
         return groups
+
+    def columns(self, c: int) -> ByColumns:
+        """Return a class with what is known of its columns."""
+        if c not in self._columns:
+            self._columns[c] = ByColumns.of(self.solver, c, self.entered)
+        return self._columns[c]
 
     def law(self, c: int) -> Solved:
         """Return the stationary law of a closed class."""
@@ -174,12 +178,25 @@ class Fluxes:
         rest = np.setdiff1d(part.states, states)
         return self._dense(states, rest) if len(part.states) <= DENSE or not len(rest) else self._sparse(states, rest)
 
-    def _settled(self, path: Path, det: float, hit: float, wrong: float) -> Flux:
+    def _settled(self, c: int, path: Path, det: float, hit: float, wrong: float) -> Flux:
         """Return a cycle's flux from its determinant and the chance to come to it, off by so much relatively."""
-        nodes = np.array(path)
-        value, size = product(np.array([[*self.shares(nodes, np.roll(nodes, -1)), det, hit]]))
+        nodes, often = np.array(path), 1.0
         wrong += (len(path) + 4) * UNIT
-        return Flux(float(value[0]), float(1.01 * wrong * value[0] + TINY), None, 0.0, float(size[0]))
+        if self.solver.classes[c].closed:
+            law = self.law(c)
+            at = int(np.searchsorted(self.solver.classes[c].states, self.columns(c).home))
+            often = float(law.values[at])
+            wrong += 1.01 * float(law.bound[at]) / often
+        value, size = (
+            x[0].item() for x in product(np.array([[*self.shares(nodes, np.roll(nodes, -1)), det, hit, often]]))
+        )
+        bound = 1.01 * wrong * value + TINY
+        return self._endless(c, value, bound, size) if often < 1.0 else Flux(value, bound, None, 0.0, size)
+
+    def _endless(self, c: int, rate: float, bound: float, size: float) -> Flux:
+        """Return the flux of a cycle of a closed class."""
+        reached = bool(self.entered.values[self.solver.classes[c].states].any())
+        return Flux(np.inf if reached else 0.0, 0.0, rate, bound, size)
 
     def _dense(self, states: Index, rest: Index) -> Censored:
         ordered = np.concatenate([states, rest])
@@ -268,12 +285,10 @@ class Fluxes:
             at = np.searchsorted(part.states, firsts)
             rates = value * law.values[at]
             bounds = rates * off + (1 + off) * value * law.bound[at]
-            reached = bool(self.entered.values[part.states].any())
-            times = np.full(len(value), np.inf if reached else 0.0)
             with np.errstate(divide="ignore"):
                 sizes = size + np.log(law.values[at])
-            lines = zip(times.tolist(), rates.tolist(), (1.01 * bounds + TINY).tolist(), sizes.tolist(), strict=True)
-            return [Flux(t, 0.0, rate, bound, each) for t, rate, bound, each in lines]
+            lines = zip(rates.tolist(), (1.01 * bounds + TINY).tolist(), sizes.tolist(), strict=True)
+            return [self._endless(c, *line) for line in lines]
         with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
             times, sizes = value * hit[:, 0], size + np.log(hit[:, 0])
             bounds = 1.01 * (times * off + (1 + off) * value * hit[:, 1]) + TINY

@@ -102,7 +102,8 @@ def cycles(
         0.0 if covered is None else float(covered.bound),
         refused,
         found.sure,
-        exp(-found.level) if by == "probability" and 0 < found.level < inf else None,
+        exp(-found.level) if -inf < found.level < inf and not (by == "probability" and found.level <= 0) else None,
+        found.endless,
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from flowstat.analyze.column_steps import Steps
 from flowstat.analyze.elimination import UNIT
 from flowstat.analyze.solve import Index, Solved, Solver, Vector
 
@@ -62,19 +63,22 @@ class Columns:
 
     def __init__(self, solver: Solver) -> None:
         self.solver = solver
+        self.back, self.forth = Steps(solver), Steps(solver, transposed=True)
         self.columns: dict[int, Solved] = {}
         self.rows: dict[int, Solved] = {}
 
     def column(self, a: int) -> Solved:
         """Return the expected visits to a state from each, (k,)."""
         if a not in self.columns:
-            self.columns[a] = self.solver.backward(self._unit(a))
+            found = self.back.columns(self._unit(a), slice(None))
+            self.columns[a] = self.solver.backward(self._unit(a)) if found is None else found
         return self.columns[a]
 
     def row(self, a: int) -> Solved:
         """Return the expected visits from a state to each, (k,)."""
         if a not in self.rows:
-            self.rows[a] = self.solver.visits(self._unit(a))[0]
+            found = self.forth.columns(self._unit(a), slice(None))
+            self.rows[a] = self.solver.visits(self._unit(a))[0] if found is None else found
         return self.rows[a]
 
     def _unit(self, a: int) -> Vector:

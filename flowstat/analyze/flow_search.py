@@ -26,6 +26,9 @@ BUDGET = 20_000
 BOUNDED = 10_000
 """Up to how many nodes a large class is searched with bounds of single flows where there is no compiled code."""
 
+LITTLE = 0.1
+"""What may be left to the bounds of visits of a large class."""
+
 DIGITS = 36
 """Flows whose probabilities are the same to so many binary digits are equal."""
 
@@ -96,7 +99,7 @@ class Search:
                 block = sparse.csr_array(self.chain.P[states][:, states])
                 block.sort_indices()
                 left = Solver(block, self.whole.exits[states]).backward(np.ones(len(states)))
-                best[states] = best_flow(block, out, near_visits(block, left.values + left.bound).most)
+                best[states] = best_flow(block, out, near_visits(block, left.values + left.bound, LITTLE).most)
         # From every node a run may end.
         return np.clip(best, FAINT, 1.0)
 

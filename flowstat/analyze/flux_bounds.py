@@ -22,6 +22,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from flowstat.analyze.cycle_columns import ByColumns
 from flowstat.analyze.cycle_flux import Fluxes
 from flowstat.analyze.elimination import UNIT
 from flowstat.analyze.near_visits import near_visits
@@ -32,6 +33,9 @@ __all__ = ["MARGIN", "Inverses", "Limits"]
 
 MARGIN = 1e-6
 """By how much bounds are raised, in logarithms: more than rounding takes away."""
+
+LITTLE = 0.02
+"""What may be left to the bounds of visits of a large class."""
 
 KEPT = 20_000_000
 """How many numbers of inverses are kept."""
@@ -180,7 +184,7 @@ class Limits:
                     all_in[states] = np.log(entry * high[states] / least)
                     most[states] = np.log(kappa[states] * high[states] / least)
                 elif not closed:
-                    g, ahead = _near(solver, c, some, rows, columns)
+                    g, ahead = _near(fluxes.columns(c), some, rows, columns)
                     again[some] = np.log(np.maximum(ahead * solver.moving[columns[some]], 1.0))
                     kappa[states] = np.minimum(high[states] * solver.moving[states], entry)
                     all_in[states] = np.log(entry * g)
@@ -222,19 +226,17 @@ def _reached(inverses: Inverses, fluxes: Fluxes, states: Index) -> Solved:
     return Solved(np.where(bad, 0.0, value), np.where(bad, np.inf, bound))
 
 
-def _near(solver: Solver, c: int, some: Index, rows: Index, columns: Index) -> tuple[Vector, Vector]:
+def _near(columns: ByColumns, some: Index, rows: Index, targets: Index) -> tuple[Vector, Vector]:
     """Return upper bounds of `N_ii` for the states of a large class, and of G at the end of some of its arrows."""
-    states = solver.classes[c].states
-    block = solver.P[states][:, states]
-    block.sort_indices()
+    states, block = columns.states, columns.inner.P
     try:
-        stay = Solver(block, solver.exits[states], solver.tolerance).backward(np.ones(len(states)))
+        stay = columns.stay
     except AnalysisError:
         return np.full(len(states), np.inf), np.full(len(some), np.inf)
-    near = near_visits(block, stay.values + stay.bound)
+    near = near_visits(block, stay.values + stay.bound, LITTLE)
     begins = np.repeat(np.arange(len(states)), np.diff(block.indptr))
     key = begins * len(states) + block.indices
-    i, j = np.searchsorted(states, rows[some]), np.searchsorted(states, columns[some])
+    i, j = np.searchsorted(states, rows[some]), np.searchsorted(states, targets[some])
     at = np.searchsorted(key, i * len(states) + j)
     ahead: Vector = near.most[j] - near.forth[at] * near.back[at] / near.most[i]
     return near.most, ahead

@@ -26,10 +26,8 @@ __all__ = ["Sought", "Ways"]
 CELLS = 200_000
 """How many numbers are held in one array."""
 
-EACH = 20
-
-CHUNK = 64
-"""From how many nodes on cycles are grown together, at first."""
+CHUNK, ROOTS = 64, 4_000
+"""From how many nodes on cycles are grown together, at first and at most."""
 
 EXACT = 16
 """Up to how many nodes the visits along a path are worked out together."""
@@ -37,8 +35,13 @@ EXACT = 16
 DEAR = 2
 """How many arrows it costs to work out the visits of a path, for each pair of its nodes."""
 
+UNKNOWN = 300
+"""Of how many nodes nothing may be known: from more, there is no end to the paths."""
+
 MANY = 20_000
-"""How many cycles are kept that may count for enough, and so many for each that is listed: more are too many."""
+"""How many cycles are kept that may count for enough; and `EACH` more for each one that is listed."""
+
+EACH = 20
 
 
 @dataclass
@@ -123,7 +126,7 @@ class Ways:
         self.inverses: Inverses = limits.inverses
         self.known = limits.inverses.base[self.nodes] >= 0
         self.label = label[self.nodes]
-        self.gain, self.slow = 0.0, 0.0
+        self.gain = self.slow = 0.0
         self._potentials()
         # The least that the way back to a node may cost, from a node after it.
         home = np.full(len(self.nodes), np.inf)
@@ -143,8 +146,7 @@ class Ways:
         self.aim = int(np.flatnonzero(self.nodes == node)[0])
         graph = sparse.csr_array((self.costs, self.targets, self.indptr), shape=(len(self.nodes),) * 2)
         search: Any = csgraph.dijkstra
-        self.fro = search(graph, indices=self.aim)
-        self.to = search(sparse.csr_array(graph.T), indices=self.aim)
+        self.fro, self.to = (search(each, indices=self.aim) for each in (graph, sparse.csr_array(graph.T)))
 
     def _potentials(self) -> None:
         """Set costs of at least 0 on arrows, with the same sum around each cycle."""
@@ -180,12 +182,13 @@ class Ways:
     def grow(self, sought: Sought) -> None:
         """Add the cycles that may count for `e^-level`."""
         there = np.isfinite(self.home)
+        if (there & np.isinf(np.minimum(self.most, self.all_in))).sum() > UNKNOWN:
+            sought.work = -1
         way = np.maximum(np.where(there, self.home, 0.0), self.to + self.fro)
         high = np.minimum(self.most - way, self.all_in + self.slow)
         roots = np.flatnonzero(there)
         roots = roots[np.argsort(-high[roots], kind="stable")]
-        step = CHUNK
-        begin = 0
+        begin, step = 0, CHUNK
         while begin < len(roots) and sought.work >= 0:
             some = roots[begin : begin + step]
             begin += step
@@ -195,7 +198,7 @@ class Ways:
                 begin = len(roots)  # those that follow are farther away
             if len(near):
                 size = self._around(near, sought)
-                step = max(1, step // 2 if size > CELLS // 2 else min(2 * step, CELLS) if size < CELLS // 8 else step)
+                step = max(1, step // 2 if size > CELLS // 4 else min(2 * step, ROOTS) if size < CELLS // 16 else step)
 
     def _around(self, roots: Index, sought: Sought) -> int:
         """Add the cycles from some roots; return how much is known of the ways back to them."""

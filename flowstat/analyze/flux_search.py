@@ -7,19 +7,21 @@ below that of the last one listed. An arrow carries at least the flux of each cy
 than the level are left out. Sizes are compared as logarithms, so that none is too small.
 
 Where bounds are too wide for that, classes of few states that are joined by arrows that carry enough are searched with
-exact chances of paths (`flowstat.analyze.flux_exact`); else what is listed is what is proven.
+exact chances of paths (`flowstat.analyze.flux_exact`). Else what was found is listed, or, where nothing was, the most
+probable cycles; and it is told how many of the first ones are proven, and what others count for at most.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from math import inf, log
 
 import numpy as np
 
 from flowstat.analyze.cycle_flux import Flux, Fluxes
-from flowstat.analyze.cycle_order import TIE, in_order
-from flowstat.analyze.cycle_search import Lightest
+from flowstat.analyze.cycle_order import TIE, first, in_order
+from flowstat.analyze.cycle_search import Lightest, lightest
 from flowstat.analyze.cycle_ways import strong
 from flowstat.analyze.flux_bounds import MARGIN, Limits
 from flowstat.analyze.flux_exact import LARGEST, Exact
@@ -42,6 +44,9 @@ FASTER = 1.25
 TOGETHER = 32
 """Of how many cycles the flux is worked out at a time, at least."""
 
+FAINTEST = 691.0
+"""What cycles count for that no run comes to with a chance of at least 5e-324, as -log: at least."""
+
 Entry = tuple[float, tuple[int, ...]]
 
 
@@ -57,8 +62,9 @@ def most_travelled(
     """Return the cycles with the most flux times length, as measured by `times` of the arrows.
 
     Those of closed classes come first: runs go round them without end; among them the chance to be trapped and the
-    flux per event decide. Cycles that no run comes to are left out. Of a list that is not complete everything is
-    proven to be in its place, and what comes after it is not known.
+    flux per event decide. Cycles that no run comes to are left out. Of a list that is not complete the first `sure` are
+    proven to be in their places, and no other cycle counts for more than `e^-level`; those of classes that are not
+    closed are left out if those of closed ones are not complete.
 
     Parameters
     ----------
@@ -82,15 +88,14 @@ def most_travelled(
     many for each arrow. Beside it an inverse of each class of up to 1,500 states, or some hundred arrows for each state
     of a larger one; and the fluxes of about as many cycles as are listed.
     """
-    found: list[tuple[int, ...]] = []
-    complete = True
+    found = Lightest([], False, True)
     for closed in (True, False):
-        if len(found) <= top and complete:
-            search = _Travelled(names, fluxes, visited, times, closed, max_length, through)
-            more, whole = search.run(top - len(found))
-            found += more
-            complete = complete and whole
-    return Lightest(found[:top], len(found) > top or not complete, complete)
+        if len(found.paths) <= top and found.complete:
+            more = _Travelled(names, fluxes, visited, times, closed, max_length, through).run(top - len(found.paths))
+            paths = found.paths + more.paths
+            found = replace(more, paths=paths, sure=len(found.paths) + more.sure, more=found.more or more.more)
+    more_there = len(found.paths) > top or not found.complete
+    return replace(found, paths=found.paths[:top], more=more_there, sure=min(top, found.sure))
 
 
 class _Travelled:
@@ -139,27 +144,34 @@ class _Travelled:
             values[states], bound[states] = self.inflow[c] * law.values, self.inflow[c] * law.bound
         return Solved(values, bound)
 
-    def run(self, top: int) -> tuple[list[tuple[int, ...]], bool]:
-        """Return the cycles in order, one more than wanted if there are more, and whether none is missing."""
+    def run(self, top: int) -> Lightest:
+        """Return the cycles in order, one more than wanted if there are more."""
         useful = self.worth[self.worth > -inf]
         if not len(useful):
-            return [], True
+            return Lightest([], False, True)
         at = min(len(useful), 4 * top + 8)
         base = -float(useful.max())
         level = -float(np.partition(useful, len(useful) - at)[len(useful) - at])
-        work, proven, ceiling = WORK + PER_ARROW * len(self.rows), -inf, inf
+        work, proven, ceiling = WORK + PER_ARROW * len(self.rows), base - MARGIN, inf
         last = Sought(level, top, work)
         while True:
             sought = Sought(level, top, work, ceiling)
             self._above(sought)
             work, ceiling = sought.work, sought.ceiling
             if work < 0:
-                return self._otherwise(last, proven, level, top)
+                return self._otherwise(last if len(last.paths) > top else sought, proven, level, top)
             last, proven = sought, level
             if not sought.cut or ceiling <= level:
                 entries, lost = self._measured(sought)
-                return in_order(entries, self.names, top), not lost or len(entries) > top
+                whole = not lost or len(entries) > top
+                return self._listed(entries, top, inf if whole else FAINTEST)
             level = max(level + FALL, base + FASTER * (level - base))
+
+    def _listed(self, entries: list[Entry], top: int, level: float) -> Lightest:
+        """Return cycles in order, of which all are there up to a level."""
+        paths = in_order(entries, self.names, top)
+        sure = len(paths) if level == inf else sum(size <= level - TIE for size, _ in entries)
+        return Lightest(paths, len(paths) > top, level == inf, min(sure, len(paths)), level, self.closed)
 
     def _above(self, sought: Sought) -> None:
         """Find the cycles above a level."""
@@ -237,7 +249,7 @@ class _Travelled:
             size = size + log(time) if time > 0 else -inf
         return size
 
-    def _otherwise(self, found: Sought, proven: float, level: float, top: int) -> tuple[list[tuple[int, ...]], bool]:
+    def _otherwise(self, found: Sought, proven: float, level: float, top: int) -> Lightest:
         """Return what can be said where bounds are too wide: by exact chances of paths, or as far as it is proven."""
         if self._joined(level) <= LARGEST:
             worth: Vector = np.exp(self.worth)
@@ -245,9 +257,14 @@ class _Travelled:
             exact = Exact(self.names, self.fluxes, self.inflow, arrows, self.closed, self.longest, self.through)
             paths, complete = exact.run(top)
             if complete:
-                return paths, True
-        entries = [entry for entry in self._measured(found)[0] if entry[0] <= proven - TIE]
-        return in_order(entries, self.names, top), len(entries) > top
+                return Lightest(paths, len(paths) > top, True, len(paths), inf, self.closed)
+        if len(found.paths) <= top:
+            # The most probable ones are likely among those sought.
+            arrows_of = self.rows, self.columns, np.maximum(-np.log(self.shares), 0.0)
+            probable = lightest(self.names, arrows_of, top + 1, self.longest, self.through).paths
+            fresh = sorted({first(path) for path in found.paths} | {first(path) for path in probable})
+            found = Sought(level, top, 0, most=[np.zeros(len(fresh))], paths=fresh)
+        return self._listed(self._measured(found)[0], top, proven)
 
     def _joined(self, level: float) -> int:
         """Return the most states that are joined by arrows that carry enough."""

@@ -21,11 +21,11 @@ from flowstat.analyze.solve import Index, Vector
 
 __all__ = ["Near", "near_visits"]
 
-LITTLE = 0.1
-"""What may be left to the bound of a state's visits."""
-
 MOST = 20_000
 """How many arrows are looked at for a state, and what is left then is left to the bound."""
+
+ALL = 600_000_000
+"""How many are looked at for all together: fewer each, of a class of more than 30,000 states."""
 
 COMPILED = 1_000
 """From how many states on compiled code looks: below, compiling would take longer."""
@@ -57,7 +57,7 @@ class Near:
     back: Vector
 
 
-def near_visits(block: sparse.csr_array, stay: Vector) -> Near:
+def near_visits(block: sparse.csr_array, stay: Vector, little: float) -> Near:
     """Return bounds of the visits of a class of k states.
 
     Parameters
@@ -66,29 +66,31 @@ def near_visits(block: sparse.csr_array, stay: Vector) -> Near:
         Chances within the class, with sorted indices.
     stay : (k,)
         How long runs stay from each state on, at most: row sums of N.
+    little
+        What may be left to the bounds of the visits.
 
     Notes
     -----
-    At most `MOST` arrows a state, and some hundreds where runs are spread soon.
+    At most `MOST` arrows a state, and some thousands where runs are spread soon.
 
     Examples
     --------
     >>> block = sparse.csr_array(np.array([[0.5, 0.25], [0.25, 0.0]]))
-    >>> near_visits(block, np.array([3.0, 2.0])).most >= [16 / 7, 8 / 7]
+    >>> near_visits(block, np.array([3.0, 2.0]), 0.1).most >= [16 / 7, 8 / 7]
     array([ True,  True])
     """
     k = block.shape[0]
     into = sparse.csc_array(block)
     into.sort_indices()
-    thin = LITTLE / stay
+    thin, most = little / stay, min(MOST, max(1, ALL // k))
     kernel = _kernel() if k >= COMPILED else None
     if kernel is None:
-        x, rest, forth, back = _together(block, thin, MOST if k < COMPILED else MOST // SLOWER)
+        x, rest, forth, back = _together(block, thin, most if k < COMPILED else most // SLOWER)
     else:
         x, rest = np.empty(k), np.empty(k)
         forth, back = np.empty(block.nnz), np.empty(block.nnz)
         arrows = (into.indptr, into.indices, into.data), (block.indptr, block.indices)
-        kernel(*arrows, thin, MOST, x, rest, forth, back)
+        kernel(*arrows, thin, most, x, rest, forth, back)
         forth[:] = forth[_places(block)]
     return Near((x + rest * stay) * (1 + MARGIN), forth * (1 - MARGIN), back * (1 - MARGIN))
 
@@ -153,24 +155,35 @@ def _looked(into, onward, thin, most, x_own, rest, forth, back):  # type: ignore
     for j in range(k):
         r[j], known[j], waits[j] = 1.0, True, True
         touched[0], queue[0] = j, j
-        number, head, length, work = 1, 0, 1, 0
-        while length > 0 and work < most:
-            i = queue[head]
-            head = (head + 1) % k
-            length -= 1
-            waits[i] = False
-            a = r[i]
-            r[i] = 0.0
-            x[i] += a
-            for p in range(indptr[i], indptr[i + 1]):
-                u = sources[p]
-                work += 1
-                if not known[u]:
-                    known[u] = True
-                    touched[number] = u
-                    number += 1
-                r[u] += data[p] * a
-                if r[u] > thin[j] and not waits[u]:
+        number, head, length, work, level = 1, 0, 1, 0, max(thin[j], 0.25)
+        while work < most:
+            while length > 0 and work < most:
+                i = queue[head]
+                head = (head + 1) % k
+                length -= 1
+                waits[i] = False
+                a = r[i]
+                r[i] = 0.0
+                x[i] += a
+                for p in range(indptr[i], indptr[i + 1]):
+                    u = sources[p]
+                    work += 1
+                    if not known[u]:
+                        known[u] = True
+                        touched[number] = u
+                        number += 1
+                    r[u] += data[p] * a
+                    if r[u] > level and not waits[u]:
+                        waits[u] = True
+                        queue[(head + length) % k] = u
+                        length += 1
+            if level <= thin[j]:
+                break
+            # What is thick first: where the work ends, nothing thick is left.
+            level = max(0.25 * level, thin[j])
+            for t in range(number):
+                u = touched[t]
+                if r[u] > level and not waits[u]:
                     waits[u] = True
                     queue[(head + length) % k] = u
                     length += 1

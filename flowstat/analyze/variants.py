@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import islice
 from math import sqrt
+from sys import maxsize
 from typing import ClassVar
 
 from flowstat.analyze.derived import whole
@@ -192,7 +193,7 @@ def variants(
     """
     top = whole("top", top, 1)
     law = start_law(chain, start)
-    found = list(islice(walks(chain, law), top + 1))
+    found = list(islice(walks(chain, law), min(top, maxsize - 1) + 1))
     more = len(found) > top
     seen = observed_variants(observed) if isinstance(observed, Traces) else observed
     described = [(walk.rank, _described(chain, walk, seen)) for walk in found[:top]]

@@ -64,7 +64,7 @@ def ranked(size: float, power: int = 0, digits: int = DIGITS) -> int:
     """
     size, exponent = frexp(size)
     # Linear between two powers of 2, and growing with the product all the way.
-    return -((power + exponent << digits) + round(ldexp(2 * size - 1, digits)))
+    return -((power + exponent << digits) + int((2 * size - 1) * (1 << digits) + 0.5))
 
 
 def product(size: float, power: int, *factors: float) -> tuple[float, int]:
