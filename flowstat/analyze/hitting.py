@@ -117,8 +117,8 @@ def hitting(
     Returns
     -------
     Hitting
-        From every state: the chance ever to come there, in [0, 1]; mean and variance of the steps (messages) till
-        then, over all runs and over those that come there.
+        From every state: the chance to come there, in [0, 1]; mean and variance of the steps (messages) till then, of
+        all runs and of those that come there.
 
     Raises
     ------
@@ -152,8 +152,7 @@ def hitting(
 
     def again(other: Chain) -> dict[str, float]:
         at = _found(other, targets, other.start if start is None else start_law(chain, start)).start
-        steps = {} if at.mean_if_hit is None else {"steps:": at.mean_if_hit}
-        return {"probability:": at.probability, **steps}
+        return {"probability:": at.probability} | ({} if at.mean_if_hit is None else {"steps:": at.mean_if_hit})
 
     return replace(found, sure=intervals_of(chain, intervals, level, asked, again), level=level)
 
@@ -276,8 +275,8 @@ def _from_law(
     above = weighted(law[some], Solved(product.values[some], product.bound[some]))
     m = quotient(Solved(*map(np.array, above)), total)
     if not len(some) or np.isinf(m.bound):
-        total_steps = inf if may_miss else None
-        return StateHitting(label, chance(probability), total_steps, total_steps, None, None, off)
+        steps = inf if may_miss else None
+        return StateHitting(label, chance(probability), steps, steps, None, None, off)
     # Between the starts, and from each.
     apart = np.abs(mean.values[some] - m.values)
     doubt = mean.bound[some] + m.bound + 2 * UNIT * (mean.values[some] + m.values)
