@@ -14,7 +14,18 @@ from flowstat.analyze.solve import Vector
 from flowstat.estimate.chain import Chain
 from flowstat.estimate.posterior import Posterior
 
-__all__ = ["Asked", "Gradient", "Interval", "Sampling", "beta", "by_delta", "by_sampling", "parts"]
+__all__ = [
+    "Asked",
+    "Gradient",
+    "Interval",
+    "Sampling",
+    "beta",
+    "by_delta",
+    "by_sampling",
+    "central",
+    "deviation",
+    "parts",
+]
 
 NORMAL = 1e8
 """From this weight on, on both sides, a beta law is normal to four digits of its width, and its inverse loses more."""
@@ -125,7 +136,7 @@ def by_delta(posterior: Posterior, asked: Asked, level: float) -> Interval | Non
     sd = deviation(posterior, gradient)
     if sd <= ROUNDED * asked.value:
         sd = 0.0
-    found = central(asked, sd, level)
+    found = central(asked.value, sd, level, asked.least, asked.most)
     if sd == 0 or asked.value in (asked.least, asked.most):
         return found
     worth = posterior.apart(worth_of(posterior, gradient))
@@ -155,17 +166,24 @@ def _apart(asked: Asked, sign: float, moved: float, expected: float) -> float:
     return abs(sign * log(there) / way - 1) if there > 0 else inf
 
 
-def central(asked: Asked, sd: float, level: float) -> Interval:
-    """Return the central interval of a number with a standard deviation, within its range."""
-    if sd == 0 or not asked.least < asked.value < asked.most:
-        return Interval(asked.value, asked.value)
-    if isfinite(asked.most):
-        width = asked.most - asked.least
-        low, high = beta((asked.value - asked.least) / width, (sd / width) ** 2, level)
-        return Interval(asked.least + width * low, asked.least + width * high)
-    above = asked.value - asked.least
+def central(value: float, sd: float, level: float, least: float = 0.0, most: float = inf) -> Interval:
+    """Return the central interval of a number with a standard deviation, within its range.
+
+    Examples
+    --------
+    >>> low, high, _ = central(2.0, 0.1, 0.95)
+    >>> round(low * high, 9)
+    4.0
+    """
+    if sd == 0 or not least < value < most:
+        return Interval(value, value)
+    if isfinite(most):
+        width = most - least
+        low, high = beta((value - least) / width, (sd / width) ** 2, level)
+        return Interval(least + width * low, least + width * high)
+    above = value - least
     way = float(special.ndtri((1 + level) / 2)) * sd / above
-    return Interval(asked.least + above * exp(-way), asked.least + above * exp(min(way, 700.0)))
+    return Interval(least + above * exp(-way), least + above * exp(min(way, 700.0)))
 
 
 def by_sampling(
