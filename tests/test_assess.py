@@ -300,7 +300,7 @@ def test_refusals(tmp_path):
         assess(traces, rate=1)
     with pytest.raises(AnalysisError, match="a level is between"):
         assess(traces, level=0)
-    with pytest.raises(AnalysisError, match="at least one variant"):
+    with pytest.raises(AnalysisError, match="a whole number of at least 1"):
         assess(traces, top=0)
     with pytest.raises(ChainError, match="at least one node"):
         assess(Traces(()))
