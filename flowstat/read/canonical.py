@@ -111,7 +111,8 @@ def open_writer(
     """Open a trace for writing; the format follows from the name (`.jsonl`, else Parquet) unless given.
 
     With `whole`, a trace is removed when the block that the writer serves fails; otherwise what was written stays, as
-    the trace of a run that was killed.
+    the trace of a run that was killed. Where nothing was written, no file is left of it; and a trace that is to be
+    overwritten is there until the first rows of the new one are.
 
     Raises
     ------
@@ -125,7 +126,7 @@ def open_writer(
     if format not in ("parquet", "jsonl"):
         raise OutputError(f"unknown trace format {format!r}: it is 'parquet' or 'jsonl'")
     try:
-        _clear(path, overwrite)
+        _refuse(path, overwrite)
         path.parent.mkdir(parents=True, exist_ok=True)
         return _JsonLinesWriter(path, whole) if format == "jsonl" else _ParquetWriter(path, whole)
     except (OSError, ValueError) as error:
@@ -133,8 +134,8 @@ def open_writer(
         raise OutputError(f"can't write a trace to {path}: {reason}") from None
 
 
-def _clear(path: Path, overwrite: bool) -> None:
-    """Make way for a new trace; never remove what is not a trace."""
+def _refuse(path: Path, overwrite: bool) -> None:
+    """Raise an OutputError if something is there that may not be written over."""
     if not path.exists():
         return
     if not overwrite:
@@ -143,14 +144,20 @@ def _clear(path: Path, overwrite: bool) -> None:
         strangers = [f.name for f in path.iterdir() if not f.name.startswith((".part-", "part-"))]
         if strangers:
             raise OutputError(f"{path} is a directory with other files ({strangers[0]}): it is not overwritten")
-        shutil.rmtree(path)
         return
     if path.is_file():
         with path.open("rb") as file:
             head = file.read(4096)
         if head and not head.startswith((b"PAR1", b"{")):
             raise OutputError(f"{path} is a file but not a trace: it is not overwritten")
-    path.unlink()
+
+
+def _clear(path: Path) -> None:
+    """Remove a trace that is there."""
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 class _Writer:
@@ -159,7 +166,9 @@ class _Writer:
     def __init__(self, path: Path, whole: bool) -> None:
         self.path = path
         self.whole = whole
-        self.failed = False
+        self.failed = self.begun = self.written = False
+        if not path.exists():
+            self.begin()
 
     def __enter__(self) -> Self:
         return self
@@ -167,11 +176,23 @@ class _Writer:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        lost = kind is not None and (self.whole or not self.written)
         try:
-            self.close()
+            if not lost or self.written:
+                self.close()
         finally:
-            if self.whole and kind is not None:
+            if lost and self.begun:
                 self.remove()
+
+    def begin(self) -> None:
+        """Make the file, if it was not made yet, in the place of an older one."""
+        if not self.begun:
+            _clear(self.path)
+            self.make()
+            self.begun = True
+
+    def make(self) -> None:
+        raise NotImplementedError
 
     def close(self) -> None:
         raise NotImplementedError
@@ -193,9 +214,11 @@ class _Writer:
 class _ParquetWriter(_Writer):
     def __init__(self, path: Path, whole: bool) -> None:
         super().__init__(path, whole)
-        path.mkdir()
         self.segments = 0
         self.rows = 0
+
+    def make(self) -> None:
+        self.path.mkdir()
 
     def write(self, batch: pa.RecordBatch) -> None:
         # Written under another name first: a segment is complete or not there.
@@ -212,6 +235,7 @@ class _ParquetWriter(_Writer):
         about |= {LONELY: lonely} if lonely else {}
         table = pa.Table.from_batches([batch]).replace_schema_metadata(about)
         with self.writing():
+            self.begin()
             try:
                 pq.write_table(
                     table,
@@ -228,6 +252,7 @@ class _ParquetWriter(_Writer):
                 raise
         self.segments += 1
         self.rows += len(batch)
+        self.written = True
 
     def close(self) -> None:
         if not self.segments and not self.failed:
@@ -251,13 +276,16 @@ def _starts(batch: pa.RecordBatch) -> dict[str, int]:
 
 class _JsonLinesWriter(_Writer):
     def __init__(self, path: Path, whole: bool) -> None:
-        super().__init__(path, whole)
-        self.file = path.open("wb", buffering=0)
         self.size = 0
+        super().__init__(path, whole)
+
+    def make(self) -> None:
+        self.file = self.path.open("wb", buffering=0)
 
     def write(self, batch: pa.RecordBatch) -> None:
         lines = memoryview(b"".join(orjson.dumps(row) + b"\n" for row in to_json_rows(batch)))
         with self.writing():
+            self.begin()
             try:
                 written = 0
                 while written < len(lines):
@@ -268,12 +296,15 @@ class _JsonLinesWriter(_Writer):
                     self.file.truncate(self.size)
                 raise
         self.size += written
+        self.written = True
 
     def close(self) -> None:
         with self.writing():
+            self.begin()
             self.file.close()
 
     def remove(self) -> None:
+        self.file.close()
         self.path.unlink(missing_ok=True)
 
 
