@@ -327,12 +327,12 @@ def test_a_message_that_fails_is_tried_again_along_its_arrow():
 def test_a_retry_that_would_wait_for_ever_waits_as_long_as_a_broker_lets_it(tmp_path):
     app = App(parse_graph("a/retry -> a"))
 
-    @app.on("a", retry=Retry(times=5000, wait=1, factor=10))
+    @app.on("a", retry=Retry(times=4, wait=1e8, factor=2))
     def a(state, message, ctx):
         raise ValueError("no")
 
     core = core_of(app)
-    for tried in (20, 308, 309, 4000):
+    for tried in (1, 2):
         ((emitted),) = core.handle(letter(tried=tried), "a", "retry", "a", time_ns).emits
         assert emitted.wait == LONGEST_WAIT * 10**9
 

@@ -5,7 +5,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from flowstat.errors import OutputError
-from flowstat.read.canonical import COLUMNS, open_writer, schema, to_json_rows
+from flowstat.read.canonical import COLUMNS, open_writer, schema
+from flowstat.read.canonical_writers import to_json_rows
 from flowstat.read.traces import read_traces
 from flowstat.read.writers import open_trace_writer
 

@@ -10,7 +10,8 @@ from typing import Any, ClassVar, NamedTuple
 import pyarrow as pa
 
 from flowstat.errors import RunError, TraceError
-from flowstat.read.canonical import schema, to_json_rows
+from flowstat.read.canonical import schema
+from flowstat.read.canonical_writers import to_json_rows
 from flowstat.read.closing import Closing
 from flowstat.read.traces import TraceFile, read_traces
 from flowstat.read.words import shown
