@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from flowstat.analyze.absorption import absorption
     from flowstat.analyze.amplification import amplification
     from flowstat.analyze.answers import Answer
+    from flowstat.analyze.assess import assess
     from flowstat.analyze.before import before
     from flowstat.analyze.circulation import circulation
     from flowstat.analyze.classes import classes
@@ -69,8 +70,14 @@ if TYPE_CHECKING:
     from flowstat.estimate.counts_file import read_counts, write_counts
     from flowstat.estimate.discover import discover
     from flowstat.estimate.observed import observed_variants
+    from flowstat.estimate.remembering import Remembering, remembering
     from flowstat.estimate.second_order import count_pairs, second_order
     from flowstat.estimate.summary import summarise
+    from flowstat.explain.check import check
+    from flowstat.explain.conform import conform
+    from flowstat.explain.diff import diff
+    from flowstat.explain.plan import plan
+    from flowstat.explain.property_text import parse_property, read_properties
     from flowstat.read.canonical import open_writer
     from flowstat.read.files import format_graph, parse_graph, read_graph
     from flowstat.read.graph import Arrow, Component, Graph, Route
@@ -86,6 +93,7 @@ if TYPE_CHECKING:
     from flowstat.run.pool import Together
     from flowstat.run.program import Supervision
     from flowstat.show.draw import draw
+    from flowstat.show.junit import write_junit
     from flowstat.show.plot_coverage import plot_coverage
     from flowstat.show.plot_flows import plot_flows
     from flowstat.show.plot_generations import plot_generations
@@ -152,6 +160,12 @@ _HOMES = {
         "count_pairs",
         "second_order",
     ),
+    "estimate.remembering": (
+        "Remembering",
+        "remembering",
+    ),
+    "analyze.assess": ("assess",),
+    "explain.conform": ("conform",),
     "estimate.chain_files": (
         "read_chain",
         "write_chain",
@@ -181,7 +195,12 @@ _HOMES = {
     "analyze.circulation": ("circulation",),
     "analyze.variants": ("variants",),
     "estimate.observed": ("observed_variants",),
+    "explain.check": ("check",),
+    "explain.property_text": ("parse_property", "read_properties"),
+    "explain.diff": ("diff",),
+    "explain.plan": ("plan",),
     "show.draw": ("draw",),
+    "show.junit": ("write_junit",),
     "show.plot_coverage": ("plot_coverage",),
     "show.plot_flows": ("plot_flows",),
     "show.plot_generations": ("plot_generations",),
@@ -216,6 +235,7 @@ __all__ = [
     "LatencyLaw",
     "Limits",
     "OutputError",
+    "Remembering",
     "Retry",
     "Route",
     "RunError",
@@ -226,20 +246,24 @@ __all__ = [
     "VirtualTime",
     "absorption",
     "amplification",
+    "assess",
     "before",
     "chain_frame",
     "chain_from_frame",
     "chain_from_networkx",
+    "check",
     "circulation",
     "classes",
     "coarsest",
     "committor",
     "condition",
+    "conform",
     "count",
     "count_pairs",
     "critical",
     "cycles",
     "dead_arrows",
+    "diff",
     "digest",
     "discover",
     "draw",
@@ -263,6 +287,8 @@ __all__ = [
     "open_writer",
     "pairs",
     "parse_graph",
+    "parse_property",
+    "plan",
     "plot_coverage",
     "plot_flows",
     "plot_generations",
@@ -274,7 +300,9 @@ __all__ = [
     "read_chain",
     "read_counts",
     "read_graph",
+    "read_properties",
     "read_traces",
+    "remembering",
     "report",
     "restart",
     "restrict",
@@ -297,6 +325,7 @@ __all__ = [
     "work",
     "write_chain",
     "write_counts",
+    "write_junit",
 ]
 
 

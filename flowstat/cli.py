@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal, NoReturn, TypeVar
 
 import click
 
@@ -20,6 +20,7 @@ from flowstat.errors import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_OK, EXIT_USAGE, 
 if TYPE_CHECKING:
     from flowstat.estimate.chain import Chain
     from flowstat.estimate.counting import Progress
+    from flowstat.estimate.summary import Summary
     from flowstat.read.canonical import TraceWriter
     from flowstat.read.graph import Graph
     from flowstat.read.notices import Problem
@@ -42,6 +43,20 @@ FORMATS = ("table", "json", "csv", "markdown")
 
 READING = "flowstat.reading"
 """Where the context keeps how traces are read."""
+
+REMEMBERING = "flowstat.remembering"
+"""Where it keeps whether nodes are split by the step before, where that matters."""
+
+FOUND = "flowstat.found"
+"""Where it keeps the traces that were found."""
+
+AUTO = "auto"
+
+PLAYED = 3_000_000
+"""Events that a report plays to see how unlikely runs are: a second or two of them."""
+
+SURE = "flowstat.sure"
+"""Where it keeps how intervals are found."""
 
 
 def main() -> NoReturn:
@@ -116,6 +131,14 @@ def _reads(command: Command) -> Command:
         if value:
             context.meta.setdefault(READING, {})[parameter.name] = value
 
+    def remember(context: click.Context, parameter: click.Parameter, value: tuple[str, ...]) -> None:
+        sizes = [each for each in value if each != AUTO]
+        if len(sizes) > 1:
+            raise click.UsageError(f"--memory is one size (and {AUTO}), not {' and '.join(sizes)}")
+        if sizes:
+            context.meta.setdefault(READING, {})["memory"] = sizes[0]
+        context.meta[REMEMBERING] = AUTO in value
+
     columns = {
         "case": "Column of a log's case; of OCEL, the object type.",
         "activity": "Column of a log's activity.",
@@ -145,13 +168,54 @@ def _reads(command: Command) -> Command:
         ),
         click.option(
             "--memory",
-            metavar="SIZE",
+            metavar=f"SIZE|{AUTO}",
+            multiple=True,
             expose_value=False,
-            callback=keep,
-            help="What joins may hold in memory, such as 500MB; the rest goes to disk.  [default: 1GB]",
+            callback=remember,
+            help="What joins may hold in memory, such as 500MB; the rest goes to disk.  [default: 1GB]  "
+            f"{AUTO} (may be given too): the chain remembers the step before, at the nodes where that matters.",
         ),
     ]
     for option in reversed(options):
+        command = option(command)
+    return command
+
+
+def _sures(command: Command) -> Command:
+    """Add how intervals are found; see `_sure`."""
+
+    def keep(context: click.Context, parameter: click.Parameter, value: Any) -> None:
+        context.meta.setdefault(SURE, {})[parameter.name] = value
+
+    for option in (
+        click.option(
+            "--draws",
+            type=click.IntRange(min=2),
+            default=1000,
+            show_default=True,
+            expose_value=False,
+            callback=keep,
+            help="Chains to draw, with --intervals sample.",
+        ),
+        click.option(
+            "--level",
+            type=click.FloatRange(0, 1, True, True),
+            default=0.95,
+            show_default=True,
+            expose_value=False,
+            callback=keep,
+            help="Probability that an interval holds its number.",
+        ),
+        click.option(
+            "--intervals",
+            type=click.Choice(["delta", "sample", "none"]),
+            default="delta",
+            show_default=True,
+            expose_value=False,
+            callback=keep,
+            help="By gradients, or by chains drawn from what the traces show.",
+        ),
+    ):
         command = option(command)
     return command
 
@@ -190,6 +254,7 @@ def _shows(*tables: str) -> Callable[[Command], Command]:
     multiple=True,
     help="With --by time, where traces have no times: as 'a -> b=0.5'; may be repeated.",
 )
+@_sures
 @_shows("loops", "cycles")
 def cycles(
     graph: str,
@@ -217,9 +282,10 @@ def cycles(
     results: dict[str, Result] = {}
     sentences: list[str] = []
     if show in ("all", "loops"):
-        found = loops(chain)
+        with _sure() as sure:
+            found = loops(chain, **sure)
         results["loops"] = found
-        sentences = [f"{'  ' * loop.depth}{loop_sentence(loop, found.fans_out)}" for loop in found.loops]
+        sentences = [f"{'  ' * loop.depth}{loop_sentence(loop, found.fans_out, found)}" for loop in found.loops]
     if show in ("all", "cycles"):
         results["cycles"] = find_cycles(chain, top, max_length=max_length, by=by, through=through, latencies=latencies)
     if sentences and format == "table":
@@ -243,6 +309,7 @@ def circulation(
 
 @flowstat.command(epilog="Example: flowstat absorbing orders.graph -t orders.parquet --show outcomes")
 @_asks
+@_sures
 @_shows("outcomes", "visits", "classes")
 def absorbing(graph: str, traces: tuple[str, ...], prior: float, start: str | None, format: str, show: str) -> None:
     """Say where runs end or get stuck, after how many events, and how often they come to each node."""
@@ -253,9 +320,11 @@ def absorbing(graph: str, traces: tuple[str, ...], prior: float, start: str | No
     chain = _chain(graph, traces, prior, start)
     results: dict[str, Result] = {}
     if show in ("all", "outcomes"):
-        results["outcomes"] = absorption(chain)
+        with _sure() as sure:
+            results["outcomes"] = absorption(chain, **sure)
     if show in ("all", "visits"):
-        results["visits"] = visits(chain)
+        with _sure() as sure:
+            results["visits"] = visits(chain, **sure)
     if show in ("all", "classes"):
         results["classes"] = classes(chain)
     _print(results, format)
@@ -269,6 +338,7 @@ def absorbing(graph: str, traces: tuple[str, ...], prior: float, start: str | No
 @click.option(
     "--latency", "stated", metavar="ARROW=SECONDS", multiple=True, help="As 'a -> b=0.5,0.1': mean and deviation."
 )
+@_sures
 @_shows()
 def flows(
     graph: str,
@@ -291,7 +361,10 @@ def flows(
         raise click.UsageError("--timed and --latency are about flows: --variants has no times")
     chain = _chain(graph, traces, prior, start, latencies=timed)
     if not whole:
-        _print({"flows": find_flows(chain, top, latencies=read_latencies(chain, stated) or None)}, format)
+        latencies = read_latencies(chain, stated) or None
+        with _sure() as sure:
+            found = find_flows(chain, top, latencies=latencies, **sure)
+        _print({"flows": found}, format)
         return
     observed = None
     if traces:
@@ -369,9 +442,8 @@ def reach(
     """Say how likely some message of a run ever comes to any of some nodes, beside one lineage of it."""
     from flowstat.analyze.reach import reach as find_reach
 
-    _print(
-        {"reach": _rows_of(find_reach(_chain(graph, traces, prior, start, lineages=False), targets), states)}, format
-    )
+    chain = _chain(graph, traces, prior, start, lineages=False)
+    _print({"reach": _rows_of(find_reach(chain, _states(chain, targets)), _states(chain, states))}, format)
 
 
 @flowstat.command(epilog="Example: flowstat matrix orders.graph -t orders.parquet --format csv")
@@ -438,11 +510,20 @@ def draw(
         click.echo(f"wrote {output}", err=True)
 
 
-@flowstat.command(epilog="Example: flowstat report orders.graph -t orders.parquet -o orders.html")
+@flowstat.command(
+    epilog="Example: flowstat report orders.graph -t orders.parquet --checks orders.checks -o review.html"
+)
 @_asks
-@click.option("-o", "--output", metavar="FILE", help="A .html or .md file; by default named as the graph.")
-@click.option("--title", help="Of the report; by default the graph's name.")
+@click.option(
+    "-o", "--output", metavar="FILE", help="Report to write (.html, .pdf, .md); named as the graph by default."
+)
+@click.option("--title", help="Heading; the graph's name by default.")
 @click.option("--top", type=click.IntRange(min=1), default=10, show_default=True, help="How many cycles and flows.")
+@click.option("--checks", "files", metavar="FILE", multiple=True, help="Properties to check, one a line: see `check`.")
+@click.option("--before", metavar="TRACE", multiple=True, help="Traces to compare with: what changed since?")
+@click.option(
+    "--assess/--no-assess", "asks", default=True, show_default=True, help="Ask whether the chain holds; conformance."
+)
 def report(
     graph: str,
     traces: tuple[str, ...],
@@ -451,15 +532,78 @@ def report(
     output: str | None,
     title: str | None,
     top: int,
+    files: tuple[str, ...],
+    before: tuple[str, ...],
+    asks: bool,
 ) -> None:
-    """Write a report for a design review: one file, HTML or Markdown."""
+    """Write a report for a design review: one file, HTML, PDF or Markdown.
+
+    With traces it says, too, whether the Markov assumption holds of them, and how they keep to the graph.
+    """
+    from flowstat.explain.check import check as find_checks
+    from flowstat.explain.property_text import read_properties
     from flowstat.show.report import report as write_report
+    from flowstat.show.sources import sources_of
 
     stem = "report" if graph == "-" else Path(graph).stem
     target = output or f"{stem}.html"
-    _keep(target, graph, *traces)
-    write_report(_chain(graph, traces, prior, start), target, title=title or stem, top=top)
+    _keep(target, graph, *traces, *files, *before)
+    properties = [found for file in files for found in read_properties(file)]
+    if before and not traces:
+        raise click.UsageError("--before compares traces with traces: give those of now with -t")
+    chain = _chain(graph, traces, prior, start, latencies=True)
+    parts: dict[str, Any] = {}
+    if properties:
+        parts["verdicts"] = (find_checks(chain, properties),)
+    source = None
+    if traces and "-" not in traces:
+        source, summary, more = _about(chain, traces, asks and start is None and not _remembers(), prior, top)
+        parts |= more
+    else:
+        summary = None
+    if before and chain.graph is not None:
+        parts["changes"] = _changes(chain, before, prior, start, top)
+    sources = sources_of(None if graph == "-" else graph, source, summary)
+    write_report(chain, target, title=title or stem, top=top, sources=sources, **parts)
     click.echo(f"wrote {target}", err=True)
+
+
+def _about(
+    chain: Chain, traces: tuple[str, ...], asks: bool, prior: float, top: int
+) -> tuple[Traces, Summary, dict[str, Any]]:
+    """Return traces, what they hold, and what a report says of how the chain and the graph fit them."""
+    from flowstat.analyze.assess import assess as find_memory
+    from flowstat.estimate.summary import summarise
+    from flowstat.explain.conform import conform as find_conformance
+
+    source, memory = _traces(traces)
+    with _progress() as progress:
+        summary = summarise(source, memory=memory, progress=progress)
+    if not asks or chain.graph is None or any(file.format == "counts" for file in source.files):
+        return source, summary, {}
+    model = find_memory(source, chain.graph, prior, top=top, memory=memory, counts=chain.counts)
+    kept = find_conformance(chain, source, top=top, memory=memory, counts=chain.counts, most_events=PLAYED)
+    return (
+        source,
+        summary,
+        {
+            "model": (model, model.memory, model.orders, model.variants, model.answers),
+            "conformance": (kept, kept.undeclared, kept.unseen, kept.dropped, kept.runs),
+        },
+    )
+
+
+def _changes(chain: Chain, before: tuple[str, ...], prior: float, start: str | None, top: int) -> tuple[Result, ...]:
+    """Return what changed since other traces were recorded."""
+    from flowstat.estimate.counting import count as count_traces
+    from flowstat.explain.diff import diff as compare
+
+    source, memory = _traces(before)
+    with _progress() as progress:
+        counts = count_traces(source, chain.graph, memory=memory, progress=progress)
+    assert chain.counts is not None
+    found = compare(counts, chain.counts, chain.graph, start=start, prior=prior, top=top)
+    return found, found.arrows, found.answers
 
 
 @flowstat.command(epilog="Example: flowstat hitting orders.graph ship -t orders.parquet --before declined")
@@ -479,6 +623,7 @@ def report(
     "--steps", "horizon", metavar="STEPS", type=click.IntRange(min=0), help="The law of the steps, up to so many."
 )
 @click.option("--from", "states", metavar="NODE", multiple=True, help="Print the rows of these nodes only.")
+@_sures
 @_shows()
 def hitting(
     graph: str,
@@ -509,10 +654,12 @@ def hitting(
     if states and (shares or horizon is not None):
         raise click.UsageError("--from picks rows of nodes: --quantile and --steps have none, see --start")
     chain = _chain(graph, traces, prior, start)
+    targets, others, states = (_states(chain, names) for names in (targets, others, states))
     goal = targets or None
     results: dict[str, Result] = {}
     if not asked:
-        results["hitting"] = _rows_of(find_hitting(chain, targets), states)
+        with _sure() as sure:
+            results["hitting"] = _rows_of(find_hitting(chain, targets, **sure), states)
     if others:
         results["before"] = _rows_of(before(chain, targets, others), states)
     if limit is not None:
@@ -667,6 +814,7 @@ def spectrum(
     help="For the chance to be done in time; may be repeated.",
 )
 @click.option("--top", type=click.IntRange(min=0), default=10, show_default=True, help="How many outcomes.")
+@_sures
 @_shows("timing", "durations")
 def timing(
     graph: str,
@@ -693,7 +841,8 @@ def timing(
     latencies = read_latencies(chain, stated)
     results: dict[str, Result] = {}
     if show in ("all", "timing"):
-        results["timing"] = find_timing(chain, latencies=latencies, top=top)
+        with _sure() as sure:
+            results["timing"] = find_timing(chain, latencies=latencies, top=top, **sure)
     if show in ("all", "durations"):
         levels = quantiles or (() if within else LEVELS)
         try:
@@ -757,10 +906,347 @@ def sensitivity(
     graph: str, traces: tuple[str, ...], prior: float, start: str | None, answer: str, top: int, format: str
 ) -> None:
     """List the shares that an answer depends on most."""
+    from dataclasses import replace
+
+    from flowstat.analyze.answers import Answer
     from flowstat.analyze.sensitivity import sensitivity as find_sensitivity
 
-    chain = _chain(graph, traces, prior, start, latencies=answer.strip() == "time")
-    _print({"sensitivity": find_sensitivity(chain, answer, top=top)}, format)
+    asked = Answer.parse(answer)
+    chain = _chain(graph, traces, prior, start, latencies=asked.kind == "time")
+    if asked.kind in ("hit", "steps"):
+        asked = replace(asked, nodes=_states(chain, asked.nodes))
+    _print({"sensitivity": find_sensitivity(chain, asked, top=top)}, format)
+
+
+@flowstat.command(epilog="Example: flowstat assess orders.graph -t orders.parquet --show memory")
+@_asks
+@click.option(
+    "--rate",
+    type=click.FloatRange(0, 1, True, True),
+    default=0.05,
+    show_default=True,
+    help="Chance of any false alarm if the chain holds.",
+)
+@click.option(
+    "--level", type=click.FloatRange(0, 1, True, True), default=0.95, show_default=True, help="Of the intervals."
+)
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of all chance.")
+@click.option("--top", type=click.IntRange(min=1), default=10, show_default=True, help="How many runs and outcomes.")
+@_shows("verdicts", "memory", "homogeneity", "orders", "variants", "lengths", "answers")
+def assess(
+    graph: str,
+    traces: tuple[str, ...],
+    prior: float,
+    start: str | None,
+    rate: float,
+    level: float,
+    seed: int,
+    top: int,
+    format: str,
+    show: str,
+) -> None:
+    """Say whether the Markov assumption holds, at which nodes not, and what that does to the answers.
+
+    Asked are: does what follows depend on the step before, the time, the worker, the file? Which order of the chain is
+    best? Are whole runs and their lengths as the chain predicts? With --memory auto every other command splits the
+    nodes where history matters.
+    """
+    from flowstat.analyze.assess import assess as find
+
+    if not traces:
+        raise click.UsageError("whether the chain holds is seen in traces: give them with -t")
+    if start is not None or _remembers():
+        raise click.UsageError(f"what is assessed is the chain of the traces: leave out --start and --memory {AUTO}")
+    chain = _chain(graph, traces, prior, None)
+    if chain.graph is None:
+        raise click.UsageError(f"{graph} is a chain with its chances: give a graph")
+    source, memory = _traces(traces)
+    found = find(
+        source, chain.graph, prior, rate=rate, level=level, seed=seed, top=top, memory=memory, counts=chain.counts
+    )
+    tables: dict[str, Result] = {
+        "verdicts": found,
+        "memory": found.memory,
+        "homogeneity": found.homogeneity,
+        "orders": found.orders,
+        "variants": found.variants,
+        "lengths": found.lengths,
+        "answers": found.answers,
+    }
+    _print({name: table for name, table in tables.items() if show in ("all", name)}, format)
+
+
+@flowstat.command(
+    epilog="Example: flowstat conform orders.graph -t orders.parquet --show undeclared --fail-on undeclared"
+)
+@_asks
+@click.option(
+    "--baseline", metavar="TRACE", multiple=True, help="Traces that runs are held against, not -t themselves."
+)
+@click.option(
+    "--level", type=click.FloatRange(0, 1, True, True), default=0.95, show_default=True, help="Of the bounds of shares."
+)
+@click.option(
+    "--rate",
+    type=click.FloatRange(0, 1, True, True),
+    default=0.05,
+    show_default=True,
+    help="How many of the runs told unlikely may be false, as a share.",
+)
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of all chance.")
+@click.option("--top", type=click.IntRange(min=1), default=10, show_default=True, help="How many runs.")
+@click.option(
+    "--fail-on",
+    type=click.Choice(["undeclared", "unseen", "dropped", "runs"]),
+    multiple=True,
+    help="Exit with 1 if there is any; may be repeated.",
+)
+@_shows("verdicts", "undeclared", "unseen", "dropped", "runs")
+def conform(
+    graph: str,
+    traces: tuple[str, ...],
+    prior: float,
+    start: str | None,
+    baseline: tuple[str, ...],
+    level: float,
+    rate: float,
+    seed: int,
+    top: int,
+    fail_on: tuple[str, ...],
+    format: str,
+    show: str,
+) -> None:
+    """Say where traces do not keep to the graph: undeclared flows, arrows never seen, dropped keys, unlikely runs.
+
+    How likely runs are is by the chain of the same traces, or of those of a --baseline.
+    """
+    from flowstat.explain.conform import conform as find
+
+    if not traces:
+        raise click.UsageError("what is held against the graph is traces: give them with -t")
+    if start is not None:
+        raise click.UsageError("runs are held against where the traces start them: leave out --start")
+    if [*traces, *baseline].count("-") > 1:
+        raise click.UsageError("standard input (-) can be read once only")
+    chain = _chain(graph, baseline or traces, prior, None)
+    if chain.graph is None:
+        raise click.UsageError(f"{graph} is a chain with its chances: give a graph")
+    source, memory = _traces(traces)
+    found = find(chain, source, level=level, rate=rate, seed=seed, top=top, memory=memory)
+    tables: dict[str, Result] = {
+        "verdicts": found,
+        "undeclared": found.undeclared,
+        "unseen": found.unseen,
+        "dropped": found.dropped,
+        "runs": found.runs,
+    }
+    _print({name: table for name, table in tables.items() if show in ("all", name)}, format)
+    if any(found.found[question] for question in fail_on):
+        sys.exit(EXIT_FAILED)
+
+
+@flowstat.command(
+    epilog="Examples: flowstat diff monday/ tuesday/ --graph orders.graph; "
+    "flowstat diff main.json branch.json --fail-on outcome:0.02 --fail-on loop"
+)
+@click.argument("before")
+@click.argument("after")
+@click.option("--graph", metavar="FILE", help="The program's graph: its keys, declared arrows and @ shares.")
+@click.option("--start", metavar="NODE", help="Start runs at this node, not where the traces do.")
+@click.option(
+    "--prior", type=click.FloatRange(min=0), default=1.0, show_default=True, help="Weight of the prior, in events."
+)
+@click.option(
+    "--rate",
+    type=click.FloatRange(0, 1, True, True),
+    default=0.05,
+    show_default=True,
+    help="Of false discoveries; where nothing changed, how often anything is found.",
+)
+@click.option(
+    "--level", type=click.FloatRange(0, 1, True, True), default=0.95, show_default=True, help="Of the intervals."
+)
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of tests that draw.")
+@click.option("--top", type=click.IntRange(min=1), default=20, show_default=True, help="How many of a kind.")
+@click.option(
+    "--fail-on",
+    "rules",
+    metavar="KIND[:AMOUNT]",
+    multiple=True,
+    help="End with code 1 where such a change is found: any, node, share, outcome, events, loop, flow, arrow (new or "
+    "gone), new (never seen before); AMOUNT as 0.02 or 2%; may be repeated.",
+)
+@_reads
+@_shows("nodes", "arrows", "answers")
+def diff(
+    before: str,
+    after: str,
+    graph: str | None,
+    start: str | None,
+    prior: float,
+    rules: tuple[str, ...],
+    format: str,
+    show: str,
+    **options: Any,
+) -> None:
+    """Say what changed between two sets of traces (or counts): nodes, arrows, outcomes, loops and flows.
+
+    Every node is tested for whether its events send as before; what is found is ranked by what it does to the answers,
+    and has intervals. With --fail-on the exit code is 1 if a rule is broken, and each breach is a line on standard
+    error: `any` is whatever was found; `node:0.1` a node of whose events 10% do otherwise; `share`, `outcome` and
+    `flow` take a difference of shares or chances, `events` a part of the mean number; `loop` a difference of the chance
+    to go round it, or a part of its rounds or gain; `arrow` is one that is new or gone, beyond chance, and `new` all
+    that was never seen before, were it once: `new:10` were it ten times.
+    """
+    from flowstat.estimate.counting import count as count_traces
+    from flowstat.explain.diff import diff as compare
+    from flowstat.explain.diff_fail import read_rule
+    from flowstat.explain.diff_words import diff_sentences
+    from flowstat.read.files import read_graph
+
+    if [before, after, graph].count("-") > 1:
+        raise click.UsageError("standard input (-) can be read once only")
+    forbidden = [read_rule(rule) for rule in rules]
+    declared = None if graph is None else read_graph(graph)
+    counts = []
+    for path in (before, after):
+        source, memory = _traces((path,))
+        with _progress() as progress:
+            counts.append(count_traces(source, declared, memory=memory, progress=progress))
+        _tell(counts[-1].problems)
+    old, new = counts
+    found = compare(old, new, declared, start=start, prior=prior, **options)
+    if format == "table":
+        click.echo("\n".join(diff_sentences(found)) + "\n")
+    tables: dict[str, Result] = {"nodes": found, "arrows": found.arrows, "answers": found.answers}
+    _print({name: table for name, table in tables.items() if show in ("all", name)}, format)
+    breaches = found.failing(forbidden)
+    for breach in breaches:
+        click.echo(f"fails: {breach}", err=True)
+    if breaches:
+        sys.exit(EXIT_FAILED)
+
+
+@flowstat.command(
+    epilog="Examples: flowstat plan orders.graph; flowstat plan orders.graph --cover pairs -o plan.jsonl; "
+    "flowstat run orders.graph --input plan.jsonl --follow"
+)
+@_asks
+@click.option(
+    "--cover",
+    type=click.Choice(["arrows", "pairs"]),
+    help="The fewest runs that cover every arrow, or every two arrows in a row.  [default: arrows]",
+)
+@click.option("--probable", type=click.IntRange(min=1), metavar="N", help="The N most probable runs instead.")
+@click.option("--random", type=click.IntRange(min=1), metavar="N", help="N runs by chance instead.")
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of runs by chance.")
+@click.option(
+    "-o", "--output", metavar="FILE", help="Write the plan as JSON Lines, for `flowstat run --input`; - prints it."
+)
+@_shows()
+def plan(
+    graph: str,
+    traces: tuple[str, ...],
+    prior: float,
+    start: str | None,
+    cover: Literal["arrows", "pairs"] | None,
+    probable: int | None,
+    random: int | None,
+    seed: int,
+    output: str | None,
+    format: str,
+) -> None:
+    """Plan test runs: the fewest that cover every arrow, the most probable ones, or some by chance.
+
+    Each line that is written is a message to inject, and beside it the walk that is expected. Where no behaviour
+    decides (a graph without code, or `run --follow`) the run goes just that way. Arrows that no run comes to are named.
+    """
+    from flowstat.explain.plan import plan as make
+    from flowstat.explain.plan_runs import By
+
+    if sum(option is not None for option in (cover, probable, random)) > 1:
+        raise click.UsageError("--cover, --probable and --random are plans of their own: choose one")
+    by: By = "probable" if probable else "random" if random else cover or "arrows"
+    _keep(output or "-", graph, *traces)
+    made = make(_chain(graph, traces, prior, None), by, runs=probable or random, start=start, seed=seed)
+    if output == "-":
+        click.echo("".join(made.lines()), nl=False)
+        for note in made.notes():
+            click.echo(note, err=True)
+        return
+    if output:
+        _write(output, "".join(made.lines()))
+        click.echo(f"wrote {output}", err=True)
+    _print({"plan": made}, format)
+
+
+@flowstat.command(
+    epilog="Example: flowstat check orders.graph 'P>=0.8 [ F \"ship\" ]' -t orders.parquet --junit checks.xml"
+)
+@_asks
+@click.argument("properties", metavar="[PROPERTY]...", nargs=-1)
+@click.option("-f", "--file", "files", metavar="FILE", multiple=True, help="Properties, one a line; may be repeated.")
+@click.option(
+    "--confidence",
+    type=click.FloatRange(0, 1, True, True),
+    default=0.95,
+    show_default=True,
+    help="How sure a verdict is to be, with traces.",
+)
+@click.option("--latency", "stated", metavar="ARROW=SECONDS", multiple=True, help="As 'a -> b=0.5,0.1'.")
+@click.option("--junit", "report", metavar="FILE", help="Write JUnit XML, for a build server.")
+@click.option("--strict", is_flag=True, help="What the data can't tell is a failure.")
+@_shows()
+def check(
+    graph: str,
+    properties: tuple[str, ...],
+    traces: tuple[str, ...],
+    prior: float,
+    start: str | None,
+    files: tuple[str, ...],
+    confidence: float,
+    stated: tuple[str, ...],
+    report: str | None,
+    strict: bool,
+    format: str,
+) -> int:
+    """Check properties of runs, in PCTL as PRISM and Storm write it: does each hold, fail, or can't the data tell?
+
+    \b
+    P>=0.99 [ F "shipped" ]          a run comes to shipped
+    P>=0.9 [ F<=20 "shipped" ]       within 20 steps (F{"time"}<=2.5: seconds)
+    P<0.01 [ !"paid" U "shipped" ]   without having been paid before
+    P>=1 [ G !"stuck" ]              never comes to stuck
+    R{"events"}<=12 [ F "end" ]      expected events (or "time") until it ends
+    S<0.2 [ "idle" ]                 share of all steps in the long run
+    P=? [ F "declined" ]             just the number
+
+    A file has one property a line, with a name if you like (soon: P>=0.9 [ ... ]), and # comments. The exit code is 1
+    if a property fails, or with --strict can't be told; else 0.
+    """
+    from flowstat.analyze.arrow_times import read_latencies
+    from flowstat.explain.check import check as find_checks
+    from flowstat.explain.property import asks_time
+    from flowstat.explain.property_text import parse_property, read_properties
+    from flowstat.show.junit import write_junit
+
+    asked = [parse_property(text) for text in properties]
+    asked += [found for file in files for found in read_properties(file)]
+    if not asked:
+        raise click.UsageError("give a property such as 'P>=0.99 [ F \"shipped\" ]', or a file of them with -f")
+    if report is not None:
+        _keep(report, graph, *traces, *files)
+    timed = any(asks_time(one.formula) for one in asked)
+    if stated and not timed:
+        raise click.UsageError('--latency is about times: no property asks for R{"time"} or a window of time')
+    chain = _chain(graph, traces, prior, start, latencies=timed)
+    latencies = read_latencies(chain, stated) or None
+    found = find_checks(chain, asked, confidence=confidence, latencies=latencies)
+    _print({"checks": found}, format)
+    if report is not None:
+        write_junit(found, report, "flowstat" if graph == "-" else Path(graph).stem, strict=strict)
+    click.echo(found.summary, err=True)
+    return EXIT_FAILED if found.holds is False or (strict and found.holds is None) else EXIT_OK
 
 
 @flowstat.command(epilog="Example: flowstat sample orders.graph -t orders.parquet --runs 1000000 --seed 7")
@@ -1059,15 +1545,41 @@ def _traces(paths: tuple[str, ...]) -> tuple[Traces, int | None]:
 
     if paths.count("-") > 1:
         raise click.UsageError("standard input (-) can be read once only")
-    return read_traces(*paths, **_reading()), _memory()
+    memory = _memory()
+    # Standard input can't be read again: what stands in for it can.
+    found = click.get_current_context().meta.setdefault(FOUND, {})
+    if paths not in found:
+        found[paths] = read_traces(*paths, **_reading())
+    return found[paths], memory
 
 
 def _memory() -> int | None:
     """Return the bytes that counting may hold, if an option says how many."""
     from flowstat.read.database import size
 
+    if _remembers() and "prior" not in click.get_current_context().params:
+        raise click.UsageError(f"--memory {AUTO} is about a chain, and this makes none: give a size, such as 500MB")
     memory = click.get_current_context().meta.get(READING, {}).get("memory")
     return size(memory) if memory else None
+
+
+def _remembers() -> bool:
+    """Return whether nodes are to be split by the step before."""
+    return bool(click.get_current_context().meta.get(REMEMBERING))
+
+
+@contextmanager
+def _sure() -> Iterator[dict[str, Any]]:
+    """Return how an analysis is asked for intervals; on a terminal the chains that are drawn are counted."""
+    from flowstat.analyze.interval import Sampling
+
+    asked = click.get_current_context().meta[SURE]
+    if asked["intervals"] != "sample":
+        yield {"intervals": None if asked["intervals"] == "none" else "delta", "level": asked["level"]}
+        return
+    hidden = not sys.stderr.isatty()
+    with click.progressbar(length=asked["draws"], label="drawing chains", file=sys.stderr, hidden=hidden) as bar:
+        yield {"intervals": Sampling(asked["draws"], tick=lambda: bar.update(1)), "level": asked["level"]}
 
 
 @contextmanager
@@ -1186,6 +1698,11 @@ def _records(command: Command) -> Command:
 )
 @click.option("--components/--no-components", default=True, show_default=True, help="Start the programs of the graph?")
 @click.option(
+    "--follow",
+    is_flag=True,
+    help="With --input of a plan: no behaviours, every message goes its walk. So it does where there are none.",
+)
+@click.option(
     "--contemporaneously",
     "at_once",
     metavar="RUNS",
@@ -1198,6 +1715,7 @@ def run(
     source: str | None,
     marks: int,
     components: bool,
+    follow: bool,
     at_once: int | None,
     **recording: Any,
 ) -> None:
@@ -1217,7 +1735,11 @@ def run(
         raise click.UsageError("standard input (-) can be read once only")
     if marks and recording["record"] == "trace":
         raise click.UsageError("--marks are of a journal: say --record inputs, or both")
-    app = _app(graph, behaviours, seed)
+    if follow and (source is None or behaviours):
+        raise click.UsageError("--follow needs the --input of a plan, and no --behaviours")
+    if follow and recording["record"] != "trace":
+        raise click.UsageError("--follow leaves the behaviours out, as no replay does: the plan is the journal")
+    app = _app(graph, behaviours, seed, bare=follow)
     shared = {name: recording.pop(name) for name in ("broker", "nodes", "worker", "idle", "batch")}
     if shared["broker"]:
         _work(app, graph, source, runs, starts, recording["output"], **shared)
@@ -1360,28 +1882,49 @@ def _trace_too(output: str | None, overwrite: bool, *inputs: str) -> Iterator[Tr
 def _messages(app: App, source: str | None, runs: int, starts: tuple[str, ...]) -> Iterator[Iterable[Injection]]:
     """Open the messages to inject: those of a file, or empty ones."""
     from flowstat.errors import RunError
-    from flowstat.run.inject import read_injections, spread
+    from flowstat.run.inject import Stream, lines_of, read_injections, spread
 
     if source is None:
         yield spread(app.graph, runs, starts or None)
         return
     if starts:
         raise click.UsageError("--input names the nodes itself: leave out --start")
+    # A plan's messages find their way by themselves where no behaviour decides.
+    follow = not app.behaviours
     try:
         file = sys.stdin.buffer if source == "-" else open(source, "rb")  # noqa: SIM115
+        if _comes_slowly(file):
+            yield Stream(read_injections(lines_of(file.fileno()), source, follow=follow))
+            if file is not sys.stdin.buffer:
+                file.close()
+            return
     except OSError as error:
         raise RunError(f"can't read the messages {source}: {error.strerror}") from None
     with file:
-        yield read_injections(file, source)
+        yield read_injections(file, source, follow=follow)
 
 
-def _app(graph: str, behaviours: str | None, seed: int) -> App:
-    """Read a graph, and the behaviours given or beside it."""
+def _comes_slowly(file: BinaryIO) -> bool:
+    """Whether a file is a pipe or a terminal, so that there may be nothing to read for a while."""
+    import stat
+    from os import fstat
+
+    try:
+        mode = fstat(file.fileno()).st_mode
+    except (OSError, ValueError):  # no file of the system
+        return False
+    return stat.S_ISFIFO(mode) or stat.S_ISCHR(mode) or stat.S_ISSOCK(mode)
+
+
+def _app(graph: str, behaviours: str | None, seed: int, *, bare: bool = False) -> App:
+    """Read a graph, and the behaviours given or beside it, unless they are to be left out."""
     from flowstat.read.files import read_graph
     from flowstat.run.app import App
     from flowstat.run.load import load_behaviours
 
     program = read_graph(graph)
+    if bare:
+        return App(program, seed)
     beside = Path(graph).with_suffix(".py")
     if not behaviours and (graph == "-" or not beside.is_file()):
         click.echo("no behaviours: every node forwards what it gets (try flowstat simulate)", err=True)
@@ -1431,6 +1974,10 @@ def _recording(
     suffix = "journal" if record == "inputs" else "parquet"
     target = output or (f"run.{suffix}" if graph == "-" else f"{Path(graph).stem}.{suffix}")
     journal = None if record == "trace" else Path(target).with_suffix(".journal")
+    if record == "both" and journal == Path(target):
+        raise click.UsageError(
+            f"the journal would be {journal}, as the trace: give the trace another ending (.parquet)"
+        )
     if clock != "virtual" and any(virtual.values()):
         raise click.UsageError("--latency, --latencies and --every are of virtual time: say --clock virtual")
     time = time_ns if clock == "wall" else _virtual_time(**virtual) if clock == "virtual" else None
@@ -1566,7 +2113,7 @@ def _chain(
         return _chain_of_file(graph, traces, start)
     if [graph, *traces].count("-") > 1:
         raise click.UsageError("standard input (-) can be read once only")
-    if not traces and any(click.get_current_context().meta.get(READING, {}).values()):
+    if not traces and (_remembers() or any(click.get_current_context().meta.get(READING, {}).values())):
         raise click.UsageError("options of how traces are read need traces: give them with -t")
     declared = read_graph(graph)
     counts = Counts()
@@ -1575,9 +2122,24 @@ def _chain(
         with _progress() as progress:
             counts = count_traces(source, declared, latencies=latencies, memory=memory, progress=progress)
     chain = estimate(counts, declared, prior)
+    begin = start
+    if _remembers():
+        from flowstat.estimate.remembering import remembering
+
+        split = remembering(source, declared, prior, memory=memory, counts=counts)
+        chain, begin = split, split.begin(start) if start is not None else None
     for sentence in data_sentences(chain, lineages=lineages):
         click.echo(sentence, err=True)
-    return replace(chain, start=start_law(chain, start))
+    return replace(chain, start=start_law(chain, begin))
+
+
+def _states(chain: Chain, names: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the states of nodes: several, where a node is split by the step before."""
+    from flowstat.estimate.remembering import Remembering
+
+    if not isinstance(chain, Remembering):
+        return names
+    return tuple(state for name in names for state in chain.states.get(name, (name,)))
 
 
 def _chain_of_file(graph: str, traces: tuple[str, ...], start: str | None) -> Chain:
@@ -1586,7 +2148,7 @@ def _chain_of_file(graph: str, traces: tuple[str, ...], start: str | None) -> Ch
     from flowstat.estimate.chain import start_law
     from flowstat.estimate.chain_files import read_chain
 
-    if traces:
+    if traces or _remembers():
         raise click.UsageError(f"{graph} is a chain with its chances: traces say nothing more, leave out -t")
     chain = read_chain(graph)
     return replace(chain, start=start_law(chain, start))

@@ -206,6 +206,19 @@ class Broker:
         known = b"".join(path.read_bytes() for path in self.place.rglob("names.dets"))
         return all(queue.encode() in known for queue in queues)
 
+    def control(self, *command: str) -> None:
+        """Let its operator's program do something: set a policy, say."""
+        control = program("rabbitmqctl")
+        assert control is not None
+        done = subprocess.run(
+            [control, *command],
+            env=self.environment(),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            timeout=PATIENCE,
+        )
+        assert done.returncode == 0, done.stdout.decode(errors="replace")
+
     def kill(self) -> None:
         """End it as a power cut does; what it had confirmed, in a queue that it remembers, is on the disk."""
         self.process.kill()

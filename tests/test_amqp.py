@@ -1,27 +1,44 @@
 """What workers do with messages, without a broker: names, bodies, events, their record, and what comes twice."""
 
+import asyncio
+import gzip
 import sys
 from collections import deque
 from time import time_ns
 
+import msgspec
 import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pamqp.commands import Exchange, Queue
 
 from flowstat.errors import OutputError, RunError
 from flowstat.estimate.counting import count
 from flowstat.read.files import parse_graph
 from flowstat.read.traces import read_traces
 from flowstat.run.amqp import work
-from flowstat.run.amqp_core import Core
+from flowstat.run.amqp_core import LONGEST_WAIT, Core
 from flowstat.run.amqp_hand import Delivery, Hand
 from flowstat.run.amqp_link import BROKER_LIMIT
-from flowstat.run.amqp_locks import NodeLock
+from flowstat.run.amqp_locks import lock_of
 from flowstat.run.amqp_names import Names
 from flowstat.run.amqp_shards import Shards
 from flowstat.run.amqp_thread import Thread
-from flowstat.run.amqp_wire import PARCEL, VERSION, Letter, Parcel, Refused, Wire, pack, read, span_of, unpack, write
+from flowstat.run.amqp_wire import (
+    MOST_BYTES,
+    PARCEL,
+    VERSION,
+    Letter,
+    Parcel,
+    Refused,
+    Wire,
+    pack,
+    read,
+    span_of,
+    unpack,
+    write,
+)
 from flowstat.run.app import App
 from flowstat.run.behaviour import Retry
 
@@ -90,23 +107,25 @@ def sent(posts):
 # Names
 
 
-@given(st.lists(st.text(min_size=1, max_size=300), min_size=2, max_size=2, unique=True))
-def test_nodes_have_names_of_their_own_that_a_broker_takes(nodes):
-    names = Names("graph.x")
+@given(st.lists(st.text(min_size=1, max_size=300), min_size=2, max_size=2, unique=True), st.text(max_size=100))
+def test_nodes_have_names_of_their_own_that_a_broker_and_its_library_take(nodes, graph):
+    names = Names(graph)
     made = [
         name
         for node in nodes
-        for name in (names.queue(node), names.entry(node), names.emitted(node), names.timer(node, 10**12))
+        for name in (names.queue(node), names.entry(node), names.emitted(node), names.timer(node, 160 * 10**9))
     ]
     assert len({*made, names.dead}) == 9
-    assert all(len(name) <= 255 and name.isascii() for name in made)
+    for name in (*made, names.dead):
+        Exchange.Declare(exchange=name)
+        Queue.Declare(queue=name)
 
 
 def test_a_node_cannot_take_the_name_of_something_else():
     names = Names("g")
     assert names.queue("a.in") != names.entry("a")
     assert len({Names(graph).queue("a") for graph in ("g", "g.a", "G", "", "%")}) == 5
-    assert len(Names("x" * 300).timer("y" * 300, 10**15)) <= 255
+    assert len({*map(Names("g").queue, ("x" * 300, "x" * 301, "@" * 40, "@" * 41, "@", "@40", "@@"))}) == 7
 
 
 # Bodies
@@ -130,10 +149,23 @@ def test_what_would_come_as_something_else_is_not_sent(body):
         pack(body)
 
 
-@pytest.mark.parametrize("body", [2**64, "\ud800"])
+def nested(depth):
+    body = []
+    for _ in range(depth):
+        body = [body]
+    return body
+
+
+@pytest.mark.parametrize("body", [2**64, "\ud800", nested(5000), b"x" * MOST_BYTES])
 def test_what_can_not_be_written_is_not_sent(body):
     with pytest.raises((ValueError, OverflowError)):
         pack(body)
+
+
+def test_a_body_that_grows_as_json_travels_as_it_is():
+    body = "\0" * (MOST_BYTES // 2)
+    wire = write(Parcel(VERSION, None, "", False, [letter(body=[body])]), single=True)
+    assert (wire.content_type, len(wire.body) < MOST_BYTES) == (PARCEL, True)
 
 
 @pytest.mark.parametrize(
@@ -155,6 +187,15 @@ def test_a_foreign_body_is_what_its_type_says(body, kind, found):
     assert parcel.letters[0].parent is None
 
 
+def forged(letters, key=""):
+    """What another program might send as if flowstat had."""
+    try:
+        body = msgspec.msgpack.encode([VERSION, None, key, False, letters])
+    except RecursionError:
+        body = b"\x95\x01\xc0\xa0\xc2\x91\x96" + b"\x91" * 100_000
+    return Wire(body, PARCEL, "id", {})
+
+
 @pytest.mark.parametrize(
     "wire",
     [
@@ -163,11 +204,30 @@ def test_a_foreign_body_is_what_its_type_says(body, kind, found):
         Wire(b"x", "text/plain", "id", {}, "", "gzip"),
         Wire(b"", PARCEL, "id", {}),
         Wire(b"\x95\x02\xc0\xa0\xc2\x90", PARCEL, "id", {}),
+        Wire(b"[" * 1000 + b"]" * 1000, "application/json", "id", {}),
+        Wire(b"x" * (MOST_BYTES + 1), None, "id", {}),
+        forged([]),
+        forged([["m", "0" * 31, None, 0, 5, 1]]),
+        forged([["m", TRACE, "short", 0, 5, 1]]),
+        forged([["m", TRACE, None, -1, 5, 1]]),
+        forged([["m", TRACE, None, 0, 2**63, 1]]),
+        forged([["m", TRACE, None, 0, 5, 1]], key="k" * 256),
+        forged([["m", TRACE, None, 0, 5, nested(100_000)]]),
     ],
 )
 def test_a_body_that_is_not_what_it_says_is_refused(wire):
     with pytest.raises(Refused):
         read(wire)
+
+
+@pytest.mark.parametrize("body", [msgspec.msgpack.Ext(5, b"x"), {1: 2}, msgspec.Raw(b"\xa1\xff")])
+def test_a_body_that_only_a_forger_writes_ends_nobody(tmp_path, body):
+    forger = forged([["m" * 300, "x" * 32, None, 0, 5, body]])
+    parcel = read(forger)
+    assert read(write(parcel, single=True)) == parcel
+    hand = hand_of(drawing(), tmp_path)
+    do(hand, Delivery("b", forger, 0, None), Delivery("a", forger, 0, None))
+    assert hand.events == 2
 
 
 def test_a_foreign_message_goes_on_with_the_run_that_it_names():
@@ -264,6 +324,27 @@ def test_a_message_that_fails_is_tried_again_along_its_arrow():
     assert ways == [("error", "a", "retry", 0.5, 1), ("error", "a", "retry", 1.0, 2), ("error", "b", "failed", 0.0, 0)]
 
 
+def test_a_retry_that_would_wait_for_ever_waits_as_long_as_a_broker_lets_it(tmp_path):
+    app = App(parse_graph("a/retry -> a"))
+
+    @app.on("a", retry=Retry(times=4, wait=1e8, factor=2))
+    def a(state, message, ctx):
+        raise ValueError("no")
+
+    core = core_of(app)
+    for tried in (1, 2):
+        ((emitted),) = core.handle(letter(tried=tried), "a", "retry", "a", time_ns).emits
+        assert emitted.wait == LONGEST_WAIT * 10**9
+
+
+@pytest.mark.parametrize("wait", [LONGEST_WAIT + 1, 1e300])
+def test_a_timer_that_waits_longer_than_a_broker_can_is_an_error(wait):
+    app = App(parse_graph("a -> b"))
+    app.on("a")(lambda state, message, ctx: ctx.after(wait))
+    event = core_of(app).handle(letter(), None, "", "a", time_ns)
+    assert (event.status, event.emits) == ("error", [])
+
+
 @pytest.mark.parametrize("kind", ["async", "generator", "async generator"])
 def test_behaviours_of_every_kind(kind):
     app = App(parse_graph("a -> b"))
@@ -284,8 +365,6 @@ def test_behaviours_of_every_kind(kind):
         async def a(state, message, ctx):
             await ctx.sleep(0)
             yield message.body
-
-    import asyncio
 
     async def run():
         thread = Thread()
@@ -329,6 +408,97 @@ def test_a_state_is_brought_back_from_what_all_workers_recorded(tmp_path):
     posts, _ = do(hand, delivery("sum", letter("m3", 3), letter("m6", 6), source="a"))
     assert sent(posts) == [("sum", "", [1, "bad", 3, 4, 5, 6])]
     assert hand.repeated == 1
+
+
+def some_workers(tmp_path):
+    """Let three workers record two events each of a node with a state."""
+    paths = []
+    for worker in "abc":
+        hand = hand_of(counting(), tmp_path, worker)
+        hand.restore("sum")
+        do(hand, *(delivery("sum", letter(f"{worker}{n}", n), source="a") for n in range(2)))
+        hand.shards.close()
+        paths.append(hand.shards.path)
+    return paths
+
+
+@pytest.mark.parametrize("which", [0, 1])
+def test_a_state_is_not_brought_back_from_a_part_of_its_events(tmp_path, which):
+    path = some_workers(tmp_path)[which]
+    path.rename(tmp_path / "elsewhere")
+    hand = hand_of(counting(), tmp_path, "last")
+    with pytest.raises(RunError, match=rf"event number {2 * which + 1} is in none.*bring back each worker-\*.jsonl"):
+        hand.restore("sum")
+    (tmp_path / "elsewhere").rename(path)
+    assert hand.restore("sum")
+    assert hand.core.state("sum") == [0, 1] * 3
+
+
+def test_a_state_is_not_brought_back_from_two_directories_in_one(tmp_path):
+    (tmp_path / "other").mkdir()
+    hand = hand_of(counting(), tmp_path / "other", "d")
+    do(hand, delivery("sum", letter("d", 1), source="a"))
+    some_workers(tmp_path)
+    hand.shards.path.rename(tmp_path / hand.shards.path.name)
+    with pytest.raises(RunError, match="same turn"):
+        hand_of(counting(), tmp_path, "last").restore("sum")
+
+
+def test_a_state_is_not_brought_back_beside_packed_traces(tmp_path):
+    path = some_workers(tmp_path)[2]  # the last events: no gap would show that they are not read
+    path.with_name(f"{path.name}.gz").write_bytes(gzip.compress(path.read_bytes()))
+    path.unlink()
+    with pytest.raises(RunError, match=r"is packed.*unpack it"):
+        hand_of(counting(), tmp_path, "last").restore("sum")
+
+
+def test_a_state_that_slept_is_brought_back_without_that(tmp_path, monkeypatch):
+    slept = []
+
+    async def sleep(seconds):
+        slept.append(seconds)
+
+    monkeypatch.setattr("asyncio.sleep", sleep)
+    app = App(parse_graph("sum -> out"))
+
+    @app.on("sum", state=list)
+    async def total(state, message, ctx):
+        await ctx.sleep(30)
+        state.append(message.body)
+
+    def of(worker):
+        core = Core(app.graph, app.behaviours, 0, asyncio.run)
+        core.settle("sum")
+        return Hand(core, Shards(tmp_path, worker), 256, 2)
+
+    do(of("one"), delivery("sum", letter("m", 1)))
+    two = of("two")
+    assert two.restore("sum")
+    assert (two.core.state("sum"), slept) == ([1], [30.0, 0])
+    assert not two.restore("sum", stop=lambda: True)
+
+
+def test_a_trace_that_was_taken_away_while_a_worker_runs_is_said(tmp_path):
+    one, two = hand_of(drawing(), tmp_path, "one"), hand_of(drawing(), tmp_path, "two")
+    do(one, delivery("a", letter("m1")))
+    two.shards.refresh()
+    one.shards.path.unlink()
+    with pytest.raises(RunError, match="can't read"):
+        do(two, delivery("a", letter("m1"), count=1))
+
+
+def test_a_full_disk_leaves_no_half_note_of_a_try(tmp_path):
+    hand = hand_of(drawing(), tmp_path)
+    tries = hand.shards._tries
+    tries.add("0" * 16)
+    file, tries._file = tries._file, Full(tries._file, 5)
+    with pytest.raises(OutputError, match="No space left"):
+        tries.add("1" * 16)
+    tries._file = file
+    tries.add("2" * 16)
+    other = Shards(tmp_path, "other")
+    other.refresh()
+    assert [other.tries(digit * 16) for digit in "012"] == [1, 0, 1]
 
 
 def test_a_behaviour_that_does_something_else_the_second_time_is_named(tmp_path):
@@ -397,7 +567,7 @@ def test_one_worker_has_a_name_and_one_the_node_with_a_state(tmp_path):
         Shards(tmp_path, "w")
     first.close()
     Shards(tmp_path, "w").close()
-    one, two = NodeLock(tmp_path, "a/b"), NodeLock(tmp_path, "a/b")
+    one, two = lock_of(tmp_path, "a/b"), lock_of(tmp_path, "a/b")
     assert (one.take(), one.take(), two.take()) == (True, True, False)
     one.release()
     assert two.take()
@@ -475,9 +645,9 @@ def test_a_message_that_kills_is_given_up_after_its_limit_and_no_other_is(tmp_pa
             do(hand, one)
         hand.shards.close()
     last = hand_of(drawing(), tmp_path, "last")
-    posts, ((post, why),) = do(last, delivery("a", letter("m1"), letter("poison"), letter("m2"), count=3))
-    assert [each.id for each in post.parcel.letters] == ["poison"]
-    assert (post.node, why) == ("a", "tried 2 times after its worker had ended at it")
+    posts, (given,) = do(last, delivery("a", letter("m1"), letter("poison"), letter("m2"), count=3))
+    assert [each.id for each in read(given.wire).letters] == ["poison"]
+    assert (given.node, given.why) == ("a", "tried 2 times after its worker had ended at it")
     assert {each.parent for p in posts for each in p.parcel.letters} == {span_of("m1", "a"), span_of("m2", "a")}
     counts = count(read_traces(tmp_path))
     assert (dict(counts.events), dict(counts.pending)) == ({"a": 2}, {"a": 1})
@@ -486,8 +656,8 @@ def test_a_message_that_kills_is_given_up_after_its_limit_and_no_other_is(tmp_pa
 def test_the_other_copy_of_a_message_that_kills_is_counted_with_it(tmp_path):
     hand = hand_of(drawing(), tmp_path, limit=1)
     hand.shards.try_again(span_of("m1", "a"))
-    posts, ((post, _),) = do(hand, delivery("a", letter("m1"), again=True))
-    assert (posts, post.node, hand.events) == ([], "a", 0)
+    posts, (given,) = do(hand, delivery("a", letter("m1"), again=True))
+    assert (posts, given.node, hand.events) == ([], "a", 0)
 
 
 def test_one_that_was_only_beside_a_message_that_kills_is_sent_anew_before_the_broker_gives_it_up(tmp_path):
@@ -508,8 +678,9 @@ def test_what_no_arrow_can_have_brought_and_what_can_not_be_read_is_given_up(tmp
         Delivery("b", Wire(b"{", "application/json", "bad", {}), 0, None),
         delivery("b", letter("good"), source="a", key="x.z"),
     )
-    whys = [why for _, why in given_up]
+    whys = [given.why for given in given_up]
     assert whys[:2] == ["the graph has no arrow a/y -> b", "the graph has no arrow gone/y -> b"]
+    assert dict(count(read_traces(tmp_path)).pending) == {"b": 1}  # one message, whoever is said to have sent it
     assert whys[2].startswith("not application/json")
     assert hand.events == 1
 

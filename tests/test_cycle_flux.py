@@ -20,7 +20,7 @@ from tests.test_bounds import dyadic, solution
 WAYS = {
     "whole": {},
     "others out": {(cycle_flux, "WHOLE"): 0},
-    "one at a time": {(cycle_flux, "WHOLE"): 0, (cycle_flux, "TOGETHER"): 1},
+    "one at a time": {(cycle_flux, "WHOLE"): 0, (cycle_flux, "TOGETHER"): (1, 1)},
     "sparse": {(cycle_flux, "WHOLE"): 0, (cycle_flux, "DENSE"): 0, (cycle_flux, "SLICE"): 1, (solve, "DENSE"): 1},
 }
 
@@ -179,7 +179,7 @@ def test_a_large_class():
     found = cycles(chain, 5, through="0", max_length=2)
     assert found.complete
     two = {rotated(c.nodes): c for c in found.cycles if len(c.nodes) == 2}
-    assert two["0", "1"].error_bound < 1e-12
+    assert two["0", "1"].error_bound < 1e-11
     # Ever to the right x, to the left y: x = 1/2 + 3/8 x^2, y = 3/8 + 1/2 y^2; by symmetry y = 3/4 x.
     x = (1 - np.sqrt(1 - 0.75)) / 0.75
     y = 0.75 * x

@@ -9,13 +9,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from flowstat.analyze import cycle_flux, cycle_search, cycle_ways, flux_search
+from flowstat.analyze import cycle_flux, cycle_search, cycle_ways
 from flowstat.analyze.cycle_order import in_order
 from flowstat.analyze.cycle_search import lightest
 from flowstat.analyze.cycles import Cycle, Cycles, cycles, iter_cycles
 from flowstat.errors import AnalysisError, ChainError
 from flowstat.estimate.chain import Chain
-from tests.oracles import chain_of, chains, pit, rotated, shop
+from tests.oracles import chain_of, pit, rotated, shop
 
 NAMES = ["cz", "ax", "by", "cx", "az", "bx", "cy", "ay", "bz"]
 
@@ -79,32 +79,6 @@ def test_drawn_graphs(drawn, top):
     found = lightest(NAMES[:n], arrows, top)
     assert found.paths == every[:top]
     assert (found.complete, found.more) == (True, len(every) > top)
-
-
-@settings(max_examples=250)
-@given(chains(), st.integers(1, 6), st.sampled_from(["flux", "events"]), st.booleans(), st.none() | st.integers(1, 3))
-def test_the_cycles_that_runs_go_round_most(chain, top, by, through, longest):
-    node = chain.names[0] if through else None
-
-    def counts(c):
-        return c.traversals * (len(c.nodes) if by == "events" else 1)
-
-    every = [c for c in cycles(chain, 10**6, max_length=longest, through=node).cycles if c.traversals > 0]
-    every.sort(key=lambda c: (-float(f"{counts(c):.9e}"), len(c.nodes), rotated(c.nodes)))
-    found = cycles(chain, top, by=by, max_length=longest, through=node)
-    assert [c.nodes for c in found.cycles] == [c.nodes for c in every[:top]]
-    assert (found.complete, found.more) == (True, len(every) > top)
-
-
-@settings(max_examples=100)
-@given(chains(traps=True), st.integers(1, 6))
-def test_traps_come_first_by_flux(chain, top):
-    every = [c for c in cycles(chain, 10**6).cycles if c.traversals > 0]
-    found = cycles(chain, top, by="flux")
-    assert [c.traversals == inf for c in found.cycles] == sorted((c.traversals == inf for c in every), reverse=True)[
-        :top
-    ]
-    assert found.more == (len(every) > top)
 
 
 def test_by_time():
@@ -177,16 +151,11 @@ def test_long_rings_and_lone_loops():
 def test_tiny_chances():
     chain = chain_of({"a": {"b": 1e-300, "a": 0.5}, "b": {"a": 1e-300}}, "a")
     found = cycles(chain, by="flux")
-    assert [c.name for c in found.cycles] == ["a -> a"]
+    assert [c.name for c in found.cycles] == ["a -> a", "a -> b -> a"]
     assert cycles(chain).cycles[1].probability == 0.0
 
 
 def test_bounds_that_are_hit_are_told(monkeypatch):
-    monkeypatch.setattr(flux_search, "BUDGET", 1)
-    assert not cycles(shop(), 3, by="flux").complete
-    monkeypatch.setattr(flux_search, "LARGEST", 1)
-    with pytest.raises(AnalysisError, match="by probability"):
-        cycles(shop(), 3, by="flux")
     monkeypatch.setattr(cycle_flux, "WHOLE", 0)
     monkeypatch.setattr(cycle_flux, "LONGEST", 1)
     found = cycles(pit())

@@ -1,5 +1,4 @@
 import json
-from collections import Counter
 from fractions import Fraction
 from itertools import permutations
 from random import Random
@@ -17,20 +16,15 @@ from flowstat.analyze.flows import Flow, Flows, flows
 from flowstat.errors import AnalysisError, ChainError
 from flowstat.estimate.chain import END, Chain
 from tests.oracles import (
-    ERASED,
     LETTERS,
     Path,
     chain_of,
     chains,
     erasure,
     fundamental,
-    mean_agrees,
     pit,
-    pit_runs,
     relabelled,
-    share_agrees,
     shop,
-    shop_runs,
     traps_of,
 )
 from tests.test_bounds import dyadic, solution, transient
@@ -149,7 +143,7 @@ def test_a_bound_that_is_hit_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("top", [0, -3])
 def test_nothing_asked_for(top: int) -> None:
-    with pytest.raises(AnalysisError, match="at least one flow"):
+    with pytest.raises(AnalysisError, match="at least 1"):
         flows(shop(), top)
 
 
@@ -343,43 +337,47 @@ def test_a_class_of_many_nodes() -> None:
         assert f.probability == pytest.approx(ends[f.outcome], rel=1e-9)
 
 
-def test_simulated_runs_leave_these_flows() -> None:
-    for runs in (shop_runs(), pit_runs()):
-        left: Counter[Ended] = Counter()
-        found = chances(runs.chain, flows(runs.chain, ALL))
-        trap = {name: trap for _, trap in found if trap for name in trap}
-        for path, _ in runs.erased():
-            # Runs end with their first node in a trap.
-            left[(path[:-1], trap[path[-1]]) if path[-1] in trap else (path, None)] += 1
-        assert set(left) <= set(found)
-        for flow, p in found.items():
-            assert share_agrees(left[flow], ERASED, p)
+def test_flows_that_are_less_probable_than_any_number() -> None:
+    """a -> b -> c has 1e-400: it is listed after the others; so it is in a class, where the way back is as faint."""
+    straight = Chain.from_matrix([[0, 1e-200, 0], [0, 0, 1e-200], [0, 0, 0]], ["a", "b", "c"], "a", stop=[1, 1, 1])
+    back = Chain.from_matrix(
+        [[0, 1e-200, 1e-250], [1e-200, 0, 1e-200], [1e-200, 0, 0]], ["a", "b", "c"], "a", stop=[1, 1, 1]
+    )
+    found = flows(straight)
+    assert [(f.name, f.probability) for f in found.flows] == [("a", 1.0), ("a -> b", 1e-200), ("a -> b -> c", 0.0)]
+    assert all(0 < f.error_bound < 1e-14 for f in found.flows)
+    assert [f.name for f in flows(back).flows] == ["a", "a -> b", "a -> c", "a -> b -> c"]
+    # The only way out of the class is 1e-400 away, and c leads back to nothing but a.
+    hidden = Chain.from_matrix(
+        [[0.5, 1e-200, 0.5], [0, 0, 1e-200], [1, 0, 0]], ["a", "b", "c"], "a", stop=[1e-17, 1, 1e-17]
+    )
+    assert [f.name for f in flows(hidden).flows] == ["a", "a -> c", "a -> b", "a -> b -> c"]
+    assert flows(hidden).complete
 
 
-def returns(run: list[str], path: Path) -> int:
-    """Count how often a run comes back to each node of its flow after it was last at those before it."""
-    count, begin = 0, 0
-    for name in path:
-        at = [k for k in range(begin, len(run)) if run[k] == name]
-        count += len(at) - 1
-        begin = at[-1] + 1
-    return count
+@pytest.mark.parametrize("top", [0, -1, 2.5, True, "3", None, float("nan"), float("inf")])
+def test_how_many_is_a_whole_number(top: object) -> None:
+    with pytest.raises(AnalysisError, match="whole number of at least 1"):
+        flows(shop(), top)  # type: ignore[arg-type]
 
 
-def test_simulated_runs_of_a_flow_have_its_rounds_and_events() -> None:
-    runs = shop_runs()
-    rounds: dict[Path, list[int]] = {}
-    events: dict[Path, list[int]] = {}
-    length = (runs.steps >= 0).sum(axis=0).tolist()
-    names = runs.chain.names
-    for (path, _), number, steps in zip(runs.erased(), length, runs.steps.T, strict=False):
-        column = [names[i] for i in steps.tolist() if i >= 0]
-        rounds.setdefault(path, []).append(returns(column, path))
-        events.setdefault(path, []).append(number)
-    for f in flows(shop(), 5).flows:
-        assert len(rounds[f.nodes]) > 100
-        assert mean_agrees(rounds[f.nodes], f.rounds)
-        assert mean_agrees(events[f.nodes], f.events)
+def test_bounds_of_single_flows_are_those_of_near_visits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A class of 300 nodes, searched with all ways of bounding."""
+    rng = np.random.default_rng(3)
+    P = sparse.random_array((300, 300), density=0.012, rng=rng).toarray() + np.roll(np.eye(300), 1, axis=1) * 0.2
+    P *= 0.95 / P.sum(axis=1, keepdims=True)
+    chain = Chain.from_matrix(P, start="0", stop=1 - P.sum(axis=1))
+    expected = flows(chain, 20)
+    monkeypatch.setattr(flow_parts, "DENSE", 1)
+    monkeypatch.setattr(module, "DENSE", 1)
+    found = [flows(chain, 20)]
+    monkeypatch.setattr(module, "BOUNDED", 0)
+    monkeypatch.setattr(module, "kernels", lambda: None)
+    found.append(flows(chain, 20))
+    for each in found:
+        assert each.complete
+        assert [f.nodes for f in each.flows] == [f.nodes for f in expected.flows]
+        assert [f.probability for f in each.flows] == pytest.approx([f.probability for f in expected.flows], rel=1e-9)
 
 
 def test_results_show_themselves() -> None:

@@ -103,7 +103,7 @@ def test_real_chance_is_caught_and_named(tmp_path, clock):
 def test_a_clock_of_its_own_shows_in_the_states(tmp_path):
     make(bad=iter(range(1000)).__next__).run(spread(GRAPH, 5), journal=tmp_path / "j")
     found = make(bad=iter(range(7, 1000)).__next__).replay(tmp_path / "j").differences
-    assert [(d.node, d.what) for d in found] == [("ship", "the state's digest")]
+    assert [(d.node, d.what) for d in found] == [("ship", "the state's digest at the end")]
 
 
 def test_another_graph_is_refused(tmp_path):
@@ -182,7 +182,7 @@ def test_what_is_written_is_read(tmp_path_factory, injections):
 def test_a_body_that_would_come_back_as_another_is_refused(tmp_path, body):
     with pytest.raises(RunError, match="can't keep"):
         make().run([("order", "", body)], journal=tmp_path / "j")
-    assert read_journal(tmp_path / "j").entries == ()
+    assert not (tmp_path / "j").exists()
 
 
 def test_the_same_bytes_whatever_the_hash_seed(tmp_path):

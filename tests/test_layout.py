@@ -133,6 +133,9 @@ PUBLIC = {
         "count_pairs",
         "second_order",
     ),
+    *("Remembering", "remembering"),
+    *("assess",),
+    *("conform",),
     *(
         "read_chain",
         "write_chain",
@@ -162,7 +165,10 @@ PUBLIC = {
     *("circulation",),
     *("variants",),
     *("observed_variants",),
+    *("diff",),
+    *("plan",),
     *("iter_cycles",),
+    *("check", "parse_property", "read_properties", "write_junit"),
     *("draw", "report"),
     *(
         "App",

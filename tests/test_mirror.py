@@ -4,6 +4,7 @@ import os
 import random
 import signal
 import threading
+import time
 from multiprocessing import get_context
 
 import pytest
@@ -11,10 +12,11 @@ import pytest
 from flowstat.errors import OutputError, RunError
 from flowstat.read.canonical import open_writer
 from flowstat.read.files import parse_graph
+from flowstat.read.graph import Component, Graph, Route
 from flowstat.run.app import App
 from flowstat.run.digest import digest
 from flowstat.run.journal_writer import JournalWriter
-from flowstat.run.latencies import VirtualTime
+from flowstat.run.latencies import LatencyLaw, VirtualTime
 
 GRAPH = parse_graph("order -> pay; pay/again -> pay; pay/ok -> ship")
 MESSAGES = 4_000
@@ -116,9 +118,10 @@ def test_only_one_process_writes_a_journal(tmp_path):
 
 
 def test_what_can_not_be_mirrored(tmp_path):
-    made()[0].run(messages(2), journal=tmp_path / "timed", clock=VirtualTime())
-    with pytest.raises(RunError, match="without a clock"):
-        made()[0].mirror(tmp_path / "timed")
+    app = App(Graph.of(components=[Component(("echo", "x"), routes=(Route("a"),))]))
+    app.run([], journal=tmp_path / "live")
+    with pytest.raises(RunError, match="with components"):
+        app.mirror(tmp_path / "live")
     (tmp_path / "other").write_bytes(b"something else entirely")
     with pytest.raises(RunError, match="no journal"):
         made()[0].mirror(tmp_path / "other")
@@ -154,3 +157,68 @@ def header():
     from flowstat.run.loop import Limits
 
     return journal_header(GRAPH, 3, None, Limits(), False)
+
+
+CLOCKS = {
+    "one by one": VirtualTime({("order", "pay"): LatencyLaw(1, 1)}),
+    "at once": VirtualTime(LatencyLaw(1.0, 2.0), every=LatencyLaw(0.5, 0.5)),
+    "wall": time.time_ns,
+}
+
+
+def in_time():
+    """Return an app with timers, delays and an `async` behaviour that waits."""
+    app, states = made()
+    del app.behaviours["pay"]
+
+    @app.on("pay", state=dict)
+    async def pay(state, message, ctx):
+        await ctx.sleep(ctx.random.random() * 1e-6)
+        state["paid"] = state.get("paid", 0) + ctx.random.random()
+        ctx.after(ctx.random.random() * 1e-3, "again" if ctx.random.random() < 0.3 else "ok", message.body)
+
+    return app, states
+
+
+def run_in_time(path, clock, number, end, within):
+    """Run until the message `end` is asked for, or is within an event; there it is killed."""
+    app, _ = in_time()
+    del app.behaviours["ship"]
+
+    @app.on("ship")
+    def ship(state, message, ctx):
+        if within and message.body["number"] == end:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    def dying():
+        for message in messages(number):
+            if not within and message[2]["number"] == end:
+                os.kill(os.getpid(), signal.SIGKILL)
+            yield message
+
+    app.run(dying(), journal=path, clock=CLOCKS[clock], marks=0)
+
+
+@pytest.mark.parametrize("clock", CLOCKS)
+def test_a_mirror_takes_over_in_time(tmp_path, clock):
+    context, chance, number = get_context("fork"), random.Random(6), 300
+    whole, whole_states = in_time()
+    with open_writer(tmp_path / "whole.jsonl") as writer:
+        whole.run(messages(number), writer, clock=CLOCKS[clock], journal=tmp_path / "j", marks=50)
+    for k in range(10):
+        folder = tmp_path / str(k)
+        folder.mkdir()
+        process = context.Process(
+            target=run_in_time, args=(folder / "j", clock, number, 1 + chance.randrange(number - 1), k % 2)
+        )
+        process.start()
+        app, states = in_time()
+        with open_writer(folder / "t.jsonl") as writer:
+            found = app.mirror(folder / "j", messages(number), writer, marks=50)
+        process.join()
+        assert (process.exitcode, found.took_over, found.run.runs) == (-signal.SIGKILL, True, number)
+        assert states["order"]["applied"] == states["ship"]["applied"] == dict.fromkeys(range(number), 1)
+        if clock != "wall":  # to the byte, and with the same chance
+            assert states == whole_states
+            assert (folder / "t.jsonl").read_bytes() == (tmp_path / "whole.jsonl").read_bytes()
+        assert in_time()[0].replay(folder / "j", against=folder / "t.jsonl").differences == ()

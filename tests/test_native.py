@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from flowstat.errors import SHOWN_AT_ONCE, GraphError
 from flowstat.read.graph import Arrow, Component, Graph, Route
-from flowstat.read.native import EXCERPT, format_native, parse_native
+from flowstat.read.native import format_native, parse_native
+from flowstat.read.placing import EXCERPT
 from flowstat.read.words import quote
 from tests.strategies import graphs, names
 

@@ -1,12 +1,18 @@
 """The report and the sentences in it."""
 
+import hashlib
+import os
 import re
 from html.parser import HTMLParser
+from pathlib import Path
 
 import pytest
 
 import flowstat as fs
+from flowstat.estimate.latency import Latency
 from flowstat.explain.sentences import absorption_sentences, data_sentences, loop_sentence
+from flowstat.results import Result
+from flowstat.show.sources import sources_of
 
 STRANGE = 'a -> "<script>alert(1)</script>"; a -> "b & c"; "b & c" -> "b & c" @0.5; "b & c" -> "ünï" @0.5;'
 
@@ -59,8 +65,8 @@ def test_markdown_has_every_section(tmp_path):
 
 
 def test_unwritable_places_are_clear_errors(tmp_path):
-    with pytest.raises(fs.OutputError, match=r"\.html or \.md"):
-        fs.report(chain_of("a"), tmp_path / "r.pdf")
+    with pytest.raises(fs.OutputError, match=r"\.html, \.md or \.pdf"):
+        fs.report(chain_of("a"), tmp_path / "r.docx")
     with pytest.raises(fs.OutputError, match="can't write"):
         fs.report(chain_of("a"), tmp_path / "nowhere" / "r.html")
 
@@ -87,3 +93,95 @@ def test_data_sentences_name_what_needs_attention():
     assert "undeclared" in said
     assert "is it the right graph?" in said
     assert "never handled (status pending): 2 in all, x 2" in said
+
+
+COUNTED = {
+    ("pay", "pay"): 30,
+    ("pay", "ship mail"): 80,
+    ("pay", "lost"): 10,
+    ("ship", ""): 80,
+    ("mail", ""): 80,
+    ("lost", ""): 10,
+}
+
+
+def counted():
+    return chain_of("pay/retry -> pay; pay/ok -> ship, mail; pay/no -> lost", COUNTED, {"pay": 90})
+
+
+class Verdict(Result):
+    title = "Checks"
+    columns = ("name", "verdict")
+
+    def rows(self):
+        return [{"name": "ships", "verdict": "holds"}]
+
+    def notes(self):
+        return ("One of one holds.",)
+
+
+def test_verdicts_come_first_and_every_part_is_there(tmp_path):
+    given = dict.fromkeys(("verdicts", "model", "conformance", "changes"), (Verdict(),))
+    html = fs.report(counted(), tmp_path / "r.html", **given).read_text()
+    headings = re.findall(r"<h2 id=\"[^\"]*\">([^<]*)</h2>", html)
+    assert headings[:4] == ["Verdicts", "Findings", "Where the numbers come from", "The graph"]
+    for part in (
+        "Where runs end",
+        "Loops",
+        "Storms: do messages multiply?",
+        "Most probable flows",
+        "Timing",
+        "What the number of events hangs on",
+        "Where the model fails",
+        "Conformance",
+        "What changed",
+        "Method",
+        "Words",
+    ):
+        assert part in headings
+    links = re.findall(r"href=\"#([^\"]*)\"", html)
+    ids = re.findall(r" id=\"([^\"]*)\"", html)
+    assert set(links) <= set(ids)
+    assert html.count("<figure>") == html.count("<figcaption") == 2
+
+
+def test_numbers_have_intervals_in_words_and_tables(tmp_path):
+    text = fs.report(counted(), tmp_path / "r.md").read_text()
+    assert re.search(r"entered in 25\.0% \(\d\d\.\d% to \d\d\.\d%\) of (runs|lineages)", text)
+    assert re.search(r"events on average \(\d\.\d+ to \d\.\d+\)", text)
+    assert "| outcome | kind | probability | low | high |" in text
+
+
+def test_a_storm_is_the_first_finding(tmp_path):
+    chain = chain_of("a/x -> a; a/y -> b", {("a", "a*2"): 60, ("a", "b"): 40}, {"a": 40})
+    text = fs.report(chain, tmp_path / "r.md").read_text()
+    first = text.split("## Findings")[1].strip().splitlines()[0]
+    assert "messages multiply" in first
+
+
+def test_times_are_told_where_there_are_some(tmp_path):
+    latency = Latency.of([10**9, 2 * 10**9])
+    counts = fs.Counts({("a", "b"): 2, ("b", ""): 2}, {"a": 2}, latencies={("a", "b"): latency})
+    timed = fs.report(fs.estimate(counts, fs.parse_graph("a -> b")), tmp_path / "r.md").read_text()
+    assert "Timing: how long runs take" in timed
+    assert "not known" in fs.report(counted(), tmp_path / "s.md").read_text()
+
+
+def test_files_are_named_with_their_hashes(tmp_path):
+    graph = tmp_path / "a.graph"
+    graph.write_text("a -> b")
+    found = sources_of(graph)
+    assert found.rows()[0]["sha256"] == hashlib.sha256(b"a -> b").hexdigest()
+    traces = fs.read_traces(Path(__file__).parents[1] / "data" / "orders.parquet")
+    found = sources_of(None, traces, fs.summarise(traces))
+    assert found.rows()[0]["events"] == 16729
+    assert len(found.rows()[0]["sha256"]) == 64
+    html = fs.report(counted(), tmp_path / "r.html", sources=found).read_text()
+    assert found.rows()[0]["sha256"] in html
+
+
+def test_a_report_on_paper_is_the_same_each_time(tmp_path):
+    first, second = (fs.report(counted(), tmp_path / f"{k}.pdf", title="t").read_bytes() for k in "ab")
+    assert first == second
+    assert first.startswith(b"%PDF")
+    assert "SOURCE_DATE_EPOCH" not in os.environ

@@ -76,8 +76,8 @@ def test_kills_at_200_random_moments(tmp_path):
             counts = count(read_traces(folder / "t.parquet"))
             assert sum(counts.events.values()) >= said
             within += said < 5 * RUNS
-    assert killed > 20
-    assert within > 10
+    assert killed > 150
+    assert within > 100
 
 
 CODE = """
@@ -135,6 +135,43 @@ def test_an_interrupt_is_a_clear_end(tmp_path):
     again = App(GRAPH).replay(tmp_path / "j", against=tmp_path / "t.parquet")
     assert (again.differences, again.run.events) == ((), result.events)
     assert read_journal(tmp_path / "j").end["stopped"] == "interrupted."
+
+
+def interrupted(folder, told):
+    """Run, and say how many messages were accepted."""
+
+    def progress(events, runs, waiting):
+        told.value = events
+
+    with open_writer(folder / "t.jsonl") as writer:
+        limits = Limits(batch_rows=512)
+        App(GRAPH, seed=8).run(spread(GRAPH, RUNS), writer, limits=limits, progress=progress, journal=folder / "j")
+
+
+def test_interrupts_at_random_moments_leave_nothing_half_done(tmp_path):
+    """One or two of them: the run ends by itself, and a replay makes its trace again, to the byte."""
+    context, chance, ended = get_context("fork"), random.Random(7), 0
+    for k in range(10):
+        folder = tmp_path / str(k)
+        folder.mkdir()
+        told = context.Value("q", 0, lock=False)
+        process = context.Process(target=interrupted, args=(folder, told))
+        moment, more = chance.randrange(1, 20_000), chance.random() * 0.002
+        process.start()
+        while process.is_alive() and told.value < moment:
+            process.join(0.0005)
+        process.join(more)
+        for _ in range(1 + k % 2):
+            os.kill(process.pid, signal.SIGINT)
+        process.join()
+        assert process.exitcode in (0, 1)  # 1: when all was done, and Python itself was interrupted
+        end = read_journal(folder / "j").end
+        ended += end["stopped"] == "interrupted."
+        with open_writer(folder / "again.jsonl") as writer:
+            again = App(GRAPH).replay(folder / "j", writer, against=folder / "t.jsonl")
+        assert again.differences == ()
+        assert (folder / "again.jsonl").read_bytes() == (folder / "t.jsonl").read_bytes()
+    assert ended > 4
 
 
 def test_a_journal_that_can_not_be_written_ends_the_run(tmp_path):

@@ -52,7 +52,7 @@ def test_walks_equal_brute_force(chain, top):
     for v in known:
         assert abs(Fraction(v.probability) - expected[v.nodes]) <= Fraction(v.error_bound)
     assert len({v.nodes for v in found.variants}) == len(found.variants)
-    ranks = [(ranked(v.probability), len(v.nodes), v.nodes) for v in found.variants]
+    ranks = [(ranked(v.probability), len(v.nodes), v.nodes) for v in found.variants if v.probability > 1e-300]
     assert ranks == sorted(ranks)
     json.dumps(found.to_dict(), allow_nan=False)
 
@@ -90,11 +90,43 @@ def test_what_can_be_said_where_little_is():
     assert not alone.more
     assert "1 walk in all" in str(alone)
     tiny = chain_of({"a": {"b": 1e-200, "(end)": 1.0}, "b": {"c": 1e-200, "(end)": 1.0}, "c": {}}, "a")
-    assert [v.nodes for v in variants(tiny).variants] == [("a",), ("a", "b")]
-    with pytest.raises(AnalysisError, match="at least one variant"):
-        variants(endless, 0)
+    assert [v.nodes for v in variants(tiny).variants] == [("a",), ("a", "b"), ("a", "b", "c")]
     with pytest.raises(ChainError, match="no node is called"):
         variants(endless, start="nobody")
+
+
+def test_walks_that_are_less_probable_than_any_number():
+    """Nothing is left out, and nobody says that there are no more."""
+    alone = Chain.from_matrix([[1e-200]], ["a"], "a", stop=[1.0])
+    found = variants(alone, 5)
+    assert [len(v.nodes) for v in found.variants] == [1, 2, 3, 4, 5]
+    assert [v.probability for v in found.variants] == [1.0, 1e-200, 0.0, 0.0, 0.0]
+    assert all(v.error_bound > 0 for v in found.variants)
+    assert found.more
+    assert "no more" not in str(found)
+    rare = Chain.from_matrix([[0, 1e-300, 0.5], [0, 0, 0], [0, 0, 0]], ["a", "b", "c"], "a", stop=[0.5, 1, 1])
+    found = variants(rare)
+    assert [(v.name, v.probability) for v in found.variants] == [("a", 0.5), ("a -> c", 0.5), ("a -> b", 1e-300)]
+    assert not found.more
+    # Products of the least number itself.
+    least = Chain.from_matrix([[0, 5e-324, 5e-324], [5e-324, 0, 1], [0, 0, 0]], list("abc"), "a", stop=[1, 5e-324, 1])
+    names = [v.name for v in variants(least, 5).variants]
+    assert names == ["a", "a -> c", "a -> b -> c", "a -> b", "a -> b -> a"]
+    assert ranked(0.75, -5000) < ranked(0.5, -5000) < ranked(0.75, -5001)
+
+
+def test_long_walks_in_rationals():
+    """A walk of 5,000 rounds, of 1/2 each, has 2^-5001; a shorter one comes before it."""
+    chain = chain_of({"try": {"try": Fraction(1, 2), "ok": Fraction(1, 2)}, "ok": {}}, "try")
+    found = variants(chain, 3000)
+    assert [len(v.nodes) for v in found.variants] == list(range(2, 3002))
+    assert [v.probability for v in found.variants] == [2.0**-k if k < 1075 else 0.0 for k in range(1, 3001)]
+
+
+@pytest.mark.parametrize("top", [0, -1, 2.5, True, "3", None, float("nan"), float("inf")])
+def test_how_many_is_a_whole_number(top):
+    with pytest.raises(AnalysisError, match="whole number of at least 1"):
+        variants(shop(), top)
 
 
 def test_simulated_runs_are_these_walks():
@@ -201,3 +233,7 @@ def test_a_thousand_walks_of_many_nodes():
     found = variants(Chain.from_matrix(matrix, start="0", stop=1 - matrix.sum(axis=1)), 1000)
     assert len(found.variants) == 1000
     assert isinstance(found, Variants)
+
+
+def test_any_number_of_walks_may_be_asked_for() -> None:
+    assert not variants(chain_of({"a": {"b": 0.5}, "b": {}}, "a"), 10**30).more

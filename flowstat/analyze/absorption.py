@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from itertools import pairwise
 from math import inf, isinf, sqrt
 from typing import ClassVar, Literal
@@ -12,10 +13,13 @@ import numpy as np
 
 from flowstat.analyze.bounded import exact, minus, times
 from flowstat.analyze.elimination import UNIT
+from flowstat.analyze.gradients import collected
+from flowstat.analyze.interval import Asked
+from flowstat.analyze.intervals import Intervals, WithIntervals, how_many, intervals_of
 from flowstat.analyze.solve import Index, Solved, Solver, Vector, total
 from flowstat.analyze.state_rows import StateRows
 from flowstat.estimate.chain import Chain, Start, start_law
-from flowstat.results import LINEAGES, Result, Row, number
+from flowstat.results import LINEAGES, Row, number
 
 __all__ = ["Absorption", "Outcome", "absorption", "trap_name"]
 
@@ -33,15 +37,15 @@ class Outcome:
 
 
 @dataclass(frozen=True)
-class Absorption(Result):
+class Absorption(WithIntervals):
     """The outcomes of a run, most probable first, and how many events a run has.
 
     `events` and `events_sd` are mean and standard deviation of the number of events of one lineage;
-    infinite if a trap is reached.
+    infinite if a trap is reached. `sure` has `events:` and `probability:OUTCOME` of the most probable ones.
     """
 
     title: ClassVar[str] = "Outcomes: where a run ends"
-    columns: ClassVar[tuple[str, ...]] = ("outcome", "kind", "probability", "error_bound")
+    columns: ClassVar[tuple[str, ...]] = ("outcome", "kind", "probability", "low", "high", "error_bound")
     beside: ClassVar[tuple[str, ...]] = ("error_bound",)
     outcomes: Sequence[Outcome]
     events: float
@@ -57,7 +61,20 @@ class Absorption(Result):
 
     def rows(self) -> list[Row]:
         """Return one row an outcome."""
-        return [{column: getattr(o, column) for column in self.columns} for o in self.outcomes]
+        rows = []
+        for o in self.outcomes:
+            low, high = self.between("probability", o.outcome)
+            rows.append(
+                {
+                    "outcome": o.outcome,
+                    "kind": o.kind,
+                    "probability": o.probability,
+                    "low": low,
+                    "high": high,
+                    "error_bound": o.error_bound,
+                }
+            )
+        return rows
 
     def notes(self) -> tuple[str, ...]:
         """Say how long a run is."""
@@ -68,9 +85,10 @@ class Absorption(Result):
             )
         else:
             said = (
-                f"A lineage has {number(self.events)} events on average (standard deviation {number(self.events_sd)})."
+                f"A lineage has {number(self.events)} events on average{self.told('events', '')}; standard deviation "
+                f"{number(self.events_sd)}."
             )
-        return (said, LINEAGES) if self.fans_out else (said,)
+        return (said, *self.said(), *([LINEAGES] if self.fans_out else []))
 
 
 def trap_name(nodes: tuple[str, ...]) -> str:
@@ -78,7 +96,7 @@ def trap_name(nodes: tuple[str, ...]) -> str:
     return nodes[0] if len(nodes) == 1 else "{" + ", ".join(nodes) + "}"
 
 
-def absorption(chain: Chain, start: Start = None) -> Absorption:
+def absorption(chain: Chain, start: Start = None, *, intervals: Intervals = "delta", level: float = 0.95) -> Absorption:
     """Find where runs end.
 
     Parameters
@@ -86,7 +104,11 @@ def absorption(chain: Chain, start: Start = None) -> Absorption:
     chain
         A chain.
     start
-        A node or a law over nodes; the chain's start law if not given.
+        A node or a law over nodes; the chain's start law if not given. One that is given is certain.
+    intervals
+        How intervals are found, where traces stand behind the chain: `delta`, `sample`, a `Sampling`, or None.
+    level
+        Probability that each holds its number, in (0, 1).
 
     Returns
     -------
@@ -114,7 +136,35 @@ def absorption(chain: Chain, start: Start = None) -> Absorption:
     >>> [(o.outcome, round(o.probability, 12)) for o in absorption(ruin).outcomes]
     [('1', 0.75), ('3', 0.25)]
     """
-    law = start_law(chain, start)
+    found = _found(chain, start_law(chain, start))
+
+    def asked() -> dict[str, Asked]:
+        some = found.outcomes[: how_many(chain)]
+        gains, ends = (np.zeros((len(chain.names), len(some) + 1)) for _ in range(2))
+        gains[:, 0] = 1.0
+        for k, outcome in enumerate(some):
+            ends[[chain.index[name] for name in outcome.nodes], k + 1] = 1.0
+        events, *chances = collected(chain, start, gains, ends)
+        parts = {"events:": Asked(found.events, events, lambda other: again(other)["events:"])}
+        for outcome, chance in zip(some, chances, strict=True):
+            one = partial(_chance, again, f"probability:{outcome.outcome}")
+            parts[f"probability:{outcome.outcome}"] = Asked(outcome.probability, chance, one, most=1.0)
+        return parts
+
+    def again(other: Chain) -> dict[str, float]:
+        of = _found(other, other.start if start is None else start_law(chain, start))
+        return {"events:": of.events} | {f"probability:{o.outcome}": o.probability for o in of.outcomes}
+
+    return replace(found, sure=intervals_of(chain, intervals, level, asked, again), level=level)
+
+
+def _chance(again: Callable[[Chain], dict[str, float]], key: str, other: Chain) -> float:
+    """Return one number of another chain."""
+    return again(other).get(key, 0.0)
+
+
+def _found(chain: Chain, law: Vector) -> Absorption:
+    """Return the outcomes without intervals."""
     solver = Solver(chain.P, chain.stop)
     visited, entered = solver.visits(law)
     v, inflow = visited.values, entered.values

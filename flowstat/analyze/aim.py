@@ -10,13 +10,14 @@ import numpy as np
 from scipy import sparse
 
 from flowstat.analyze.elimination import UNIT
-from flowstat.analyze.search import Index, Mask, Tree, Vector, backwards, cut
+from flowstat.analyze.search import Index, Mask, Tree, Vector, backwards, cut, reachable
 from flowstat.analyze.solve import Solved, Solver
 from flowstat.errors import AnalysisError
 from flowstat.estimate.chain import END, Chain
 from flowstat.read.words import shown
+from flowstat.results import number
 
-__all__ = ["Aim", "Targets", "aim_at", "arrives", "chance", "completed", "node_mask", "weighted"]
+__all__ = ["Aim", "Targets", "aim_at", "arrives", "chance", "completed", "node_mask", "weighted", "why_missed"]
 
 Targets = str | Iterable[str]
 """A node, or several: a set that is reached with the first of them."""
@@ -157,3 +158,17 @@ def arrives(names: tuple[str, ...]) -> str:
 def chance(value: float) -> float:
     """Return a chance as one: rounding may have made it more than 1."""
     return min(1.0, value)
+
+
+def why_missed(aim: Aim, law: Vector, miss: Solved) -> str:
+    """Say why runs may never come to the targets."""
+    chain = aim.chain
+    if not (law[aim.able] > 0).any():
+        return "nothing leads there from the start"
+    live = reachable(aim.arrows, law > 0)
+    ends = np.flatnonzero(live & aim.able & ~aim.inside & (chain.stop > 0))
+    astray = np.flatnonzero(live & ~aim.able)
+    ways = [f"end before, such as at {shown(chain.names[ends[0]])}"] if len(ends) else []
+    ways += [f"come where nothing leads there, such as to {shown(chain.names[astray[0]])}"] if len(astray) else []
+    missed = chance(weighted(law, miss)[0])
+    return f"with probability {number(missed)} runs {' or '.join(ways)}"

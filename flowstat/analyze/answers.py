@@ -76,6 +76,8 @@ class Adjoint:
         y: what each arrow is worth from when it is taken, in the order of the chain's arrows.
     ends : (n,)
         What it is worth to end at each node.
+    starts : (n,)
+        What it is worth to start at each node.
     level
         What `arrows` is shifted by for `df/dp_ij`, where shares that do not sum to 1 need it: a long-run share.
     reason
@@ -86,6 +88,7 @@ class Adjoint:
     weights: Solved
     arrows: Solved
     ends: Solved
+    starts: Vector
     level: Solved | None = None
     reason: str = ""
 
@@ -132,7 +135,7 @@ def _mask(chain: Chain, answer: Answer) -> Vector:
 def _made(chain: Chain, value: Solved, weights: Solved, x: Solved, ends: Vector, reason: str = "") -> Adjoint:
     columns = chain.arrows()[1]
     onward = Solved(x.values[columns], x.bound[columns])
-    return Adjoint(value, weights, onward, exact(ends), reason=reason)
+    return Adjoint(value, weights, onward, exact(ends), x.values, reason=reason)
 
 
 def _passed(solver: Solver, law: Vector) -> tuple[Solved, Solved, bool]:
@@ -145,7 +148,7 @@ def _passed(solver: Solver, law: Vector) -> tuple[Solved, Solved, bool]:
 
 def _infinite(chain: Chain, reason: str) -> Adjoint:
     nothing = exact(np.zeros(len(chain.names)))
-    return Adjoint(exact(inf), nothing, exact(np.zeros(chain.P.nnz)), nothing, reason=reason)
+    return Adjoint(exact(inf), nothing, exact(np.zeros(chain.P.nnz)), nothing, nothing.values, reason=reason)
 
 
 def _chance(chain: Chain, answer: Answer, law: Vector) -> Adjoint:
@@ -225,7 +228,7 @@ def _stationary(chain: Chain, answer: Answer) -> Adjoint:
     m.values[part.states], m.bound[part.states] = passage.values, passage.bound
     x = times(m, Solved(-value.values, value.bound))
     made = _made(chain, value, law, x, np.zeros(n))
-    return replace(made, level=total(times(law, x)))
+    return replace(made, level=total(times(law, x)), starts=np.zeros(n))
 
 
 def _time(chain: Chain, law: Vector, latencies: Latencies | None) -> Adjoint:
@@ -242,4 +245,4 @@ def _time(chain: Chain, law: Vector, latencies: Latencies | None) -> Adjoint:
     mean = Solved(lasting.mean, OFF * UNIT * lasting.mean)
     onward = plus(mean, Solved(t.values[columns], t.bound[columns]))
     ends = Solved(lasting.end_mean, OFF * UNIT * lasting.end_mean)
-    return Adjoint(value, weights, onward, ends)
+    return Adjoint(value, weights, onward, ends, t.values)

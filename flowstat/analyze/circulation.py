@@ -138,8 +138,7 @@ def circulation(chain: Chain, node: str | None = None, top: int = 20) -> Circula
     entered[states[0]] = 1.0
     fluxes = Fluxes(solver, Solved(entered, np.zeros(solver.n)))
     made = dict(zip(found.paths, fluxes.of(found.paths), strict=True))
-    tiny = [path for path in found.paths if not made[path].rate]
-    order = in_order([(-np.log(f.rate), path) for path, f in made.items() if f.rate], chain.names, len(made)) + tiny
+    order = in_order([(-f.size, path) for path, f in made.items()], chain.names, len(made))
     law = fluxes.law(c)
     imbalance, bound = _imbalance(
         rows * solver.n + columns,

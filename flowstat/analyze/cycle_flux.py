@@ -17,6 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import sparse
 
+from flowstat.analyze.cycle_columns import ByColumns
 from flowstat.analyze.cycle_pivots import add_outer, eliminated, orders_of, product, spread_of
 from flowstat.analyze.elimination import UNIT, divisor, rounding
 from flowstat.analyze.law import TINY
@@ -30,8 +31,8 @@ Path = tuple[int, ...]
 WHOLE = 64
 """Up to how many states of a class nothing is censored out beforehand."""
 
-TOGETHER = 256
-"""Up to how many nodes cycles may have between them to be looked at together."""
+TOGETHER = 64, 256
+"""Up to how many nodes cycles may have between them to be looked at together: in small classes, and in large ones."""
 
 LONGEST = 2 * DENSE
 """Longer cycles are refused: their elimination is dense."""
@@ -43,13 +44,16 @@ CELLS = 2_000_000
 class Flux:
     """How often a run goes round a cycle (`inf` in a closed class that is reached), and how far that may be off.
 
-    In a closed class `rate` is how often it is closed per event in the long run; else it is None.
+    In a closed class `rate` is how often it is closed per event in the long run; else it is None. `size` is log of the
+    rate, or else of the traversals, and known where these are too small to be: -inf only if runs come to the cycle with
+    a chance below 5e-324.
     """
 
     traversals: float
     error_bound: float
     rate: float | None = None
     rate_bound: float = 0.0
+    size: float = -np.inf
 
 
 @dataclass(frozen=True)
@@ -92,6 +96,7 @@ class Fluxes:
         self.entered = entered
         self.key = solver.rows * solver.n + solver.P.indices
         self._whole: dict[int, Censored] = {}
+        self._columns: dict[int, ByColumns] = {}
         self._laws: dict[int, Solved] = {}
 
     def shares(self, sources: Index, targets: Index) -> Vector:
@@ -115,6 +120,11 @@ class Fluxes:
             if not part.closed and not self.entered.values[part.states].any():
                 found.update((k, Flux(0.0, 0.0)) for k in members)
                 continue
+            if len(part.states) > max(DENSE, 1):
+                quick = self.columns(c).sizes([paths[k] for k in members])
+                settled = [(k, *size) for k, size in zip(members, quick, strict=True) if size is not None]
+                found.update((k, self._settled(c, paths[k], *size)) for k, *size in settled)
+                members = [k for k, size in zip(members, quick, strict=True) if size is None]
             for some in self._together(part.states, [(k, paths[k]) for k in members]):
                 found.update(zip((k for k, _ in some), self._measure(c, [path for _, path in some]), strict=True))
         return [found[k] for k in range(len(paths))]
@@ -122,16 +132,25 @@ class Fluxes:
     def _together(self, states: Index, cycles: list[tuple[int, Path]]) -> list[list[tuple[int, Path]]]:
         """Return cycles of a class in groups that have not too many nodes between them."""
         if len(states) <= WHOLE:
-            return [cycles]
+            return [cycles] if cycles else []
+        # One elimination of the class, and for each cycle one of what they have between them.
+        least, most = TOGETHER
+        most = min(most, max(least, int((3 * len(states) ** 3) ** 0.25))) if len(states) <= DENSE else least
         groups: list[list[tuple[int, Path]]] = []
         nodes: set[int] = set()
         for k, path in cycles:
             nodes.update(path)
-            if not groups or len(nodes) > TOGETHER:
+            if not groups or len(nodes) > most:
                 groups.append([])
                 nodes = set(path)
             groups[-1].append((k, path))
         return groups
+
+    def columns(self, c: int) -> ByColumns:
+        """Return a class with what is known of its columns."""
+        if c not in self._columns:
+            self._columns[c] = ByColumns.of(self.solver, c, self.entered)
+        return self._columns[c]
 
     def law(self, c: int) -> Solved:
         """Return the stationary law of a closed class."""
@@ -158,6 +177,26 @@ class Fluxes:
             raise AnalysisError(f"a cycle of more than {LONGEST:,} nodes is too long for its traversals")
         rest = np.setdiff1d(part.states, states)
         return self._dense(states, rest) if len(part.states) <= DENSE or not len(rest) else self._sparse(states, rest)
+
+    def _settled(self, c: int, path: Path, det: float, hit: float, wrong: float) -> Flux:
+        """Return a cycle's flux from its determinant and the chance to come to it, off by so much relatively."""
+        nodes, often = np.array(path), 1.0
+        wrong += (len(path) + 4) * UNIT
+        if self.solver.classes[c].closed:
+            law = self.law(c)
+            at = int(np.searchsorted(self.solver.classes[c].states, self.columns(c).home))
+            often = float(law.values[at])
+            wrong += 1.01 * float(law.bound[at]) / often
+        value, size = (
+            x[0].item() for x in product(np.array([[*self.shares(nodes, np.roll(nodes, -1)), det, hit, often]]))
+        )
+        bound = 1.01 * wrong * value + TINY
+        return self._endless(c, value, bound, size) if often < 1.0 else Flux(value, bound, None, 0.0, size)
+
+    def _endless(self, c: int, rate: float, bound: float, size: float) -> Flux:
+        """Return the flux of a cycle of a closed class."""
+        reached = bool(self.entered.values[self.solver.classes[c].states].any())
+        return Flux(np.inf if reached else 0.0, 0.0, rate, bound, size)
 
     def _dense(self, states: Index, rest: Index) -> Censored:
         ordered = np.concatenate([states, rest])
@@ -231,29 +270,30 @@ class Fluxes:
             used = np.arange(factors.shape[1]) < lengths[:, None]
             used[:, 0] &= not closed
             factors /= np.where(used, pivots[:, : factors.shape[1]], 1.0)
-            value = product(factors)
+            value, size = product(factors)
             off = 2 * (part.off + rounding(u)) + 8 * (lengths + 4) * UNIT
             if len(made) > 1:
                 spread, doubt = spread_of(made, lengths, closed)
                 off, hit = off + spread, np.stack([hit[:, 0], hit[:, 1] + doubt], axis=1)
-            found += self._fluxes(c, value, off, hit, [path[0] for path in some])
+            found += self._fluxes(c, value, size, off, hit, [path[0] for path in some])
         return found
 
-    def _fluxes(self, c: int, value: Vector, off: Vector, hit: Vector, firsts: list[int]) -> list[Flux]:
+    def _fluxes(self, c: int, value: Vector, size: Vector, off: Vector, hit: Vector, firsts: list[int]) -> list[Flux]:
         part = self.solver.classes[c]
         if part.closed:
             law = self.law(c)
             at = np.searchsorted(part.states, firsts)
             rates = value * law.values[at]
             bounds = rates * off + (1 + off) * value * law.bound[at]
-            reached = bool(self.entered.values[part.states].any())
-            times = np.full(len(value), np.inf if reached else 0.0)
-            lines = zip(times.tolist(), rates.tolist(), (1.01 * bounds + TINY).tolist(), strict=True)
-            return [Flux(t, 0.0, rate, bound) for t, rate, bound in lines]
-        with np.errstate(over="ignore", invalid="ignore"):
-            times = value * hit[:, 0]
+            with np.errstate(divide="ignore"):
+                sizes = size + np.log(law.values[at])
+            lines = zip(rates.tolist(), (1.01 * bounds + TINY).tolist(), sizes.tolist(), strict=True)
+            return [self._endless(c, *line) for line in lines]
+        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+            times, sizes = value * hit[:, 0], size + np.log(hit[:, 0])
             bounds = 1.01 * (times * off + (1 + off) * value * hit[:, 1]) + TINY
         if not np.isfinite(times).all():
             raise AnalysisError("a class is too close to closed: how often its cycles are gone round overflows")
         bounds = np.where(np.isfinite(bounds), bounds, np.inf)
-        return [Flux(t, b) for t, b in zip(times.tolist(), bounds.tolist(), strict=True)]
+        found = zip(times.tolist(), bounds.tolist(), sizes.tolist(), strict=True)
+        return [Flux(t, b, None, 0.0, each) for t, b, each in found]

@@ -58,7 +58,9 @@ class Cycles(Result):
 
     `covered` is the share of all events on the listed cycles (None if runs may never end); `more` tells whether there
     are others; `complete` whether the search could finish; `by` what they are listed by. Where it could not, the first
-    `sure` are right all the same, and no other cycle has a probability above `unlisted` (None if that is not known).
+    `sure` are right all the same, and no other cycle counts for more than `unlisted` by what they are listed by (None
+    if that is not known); in closed classes, if it is `endless`, that is per event in the long run, times the chance to
+    be trapped there.
     """
 
     title: ClassVar[str] = "Cycles"
@@ -86,6 +88,7 @@ class Cycles(Result):
     """Why some traversals are not there."""
     sure: int = 0
     unlisted: float | None = None
+    endless: bool = False
 
     @property
     def error_bound(self) -> float:
@@ -121,7 +124,7 @@ class Cycles(Result):
             if not self.complete:
                 return (
                     "The search stopped at its bound, and found no cycle. "
-                    + (_most(self.unlisted) or "There may be some.")
+                    + (self._most() or "There may be some.")
                     + " Ask for those through a node.",
                 )
             return ("There is no cycle." if self.by == "probability" else "There is no cycle that a run goes round.",)
@@ -154,11 +157,17 @@ class Cycles(Result):
             right = f"{which} right, after that others may be missing."
         else:
             right = "what is listed is right, but it may not be all."
-        return " ".join(["The search stopped at its bound:", right, _most(self.unlisted)]).rstrip()
+        return " ".join(["The search stopped at its bound:", right, self._most()]).rstrip()
 
-
-def _most(unlisted: float | None) -> str:
-    """Say how probable a cycle may be that is not listed."""
-    if unlisted is None:
-        return ""
-    return f"None of those has a probability above {number(max(unlisted, 1e-300))}."
+    def _most(self) -> str:
+        """Say what a cycle that is not listed may count for."""
+        if self.unlisted is None:
+            return ""
+        most = number(max(self.unlisted, 1e-300))
+        if self.by == "probability":
+            return f"None of those has a probability above {most}."
+        how = {"flux": "gone round more than {} times", "events": "more than {} events", "time": "more than {} s"}[
+            self.by
+        ]
+        often = "per event in the long run, the chance to be trapped there counted" if self.endless else "a run"
+        return f"None of those {'is' if self.by == 'flux' else 'takes'} {how.format(most)} {often}, on average."

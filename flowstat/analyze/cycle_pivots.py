@@ -9,6 +9,8 @@ from flowstat.analyze.elimination import UNIT, divisor
 
 __all__ = ["add_outer", "eliminated", "orders_of", "product", "spread_of"]
 
+LOG_2 = float(np.log(2.0))
+
 Vector = npt.NDArray[np.float64]
 Index = npt.NDArray[np.int64]
 Path = tuple[int, ...]
@@ -86,12 +88,11 @@ def spread_of(made: list[tuple[Vector, Vector]], lengths: Index, closed: bool) -
     return spread, np.maximum(doubt, 0.0)
 
 
-def product(factors: Vector) -> Vector:
-    """Return the product of each row, without overflow on the way."""
+def product(factors: Vector) -> tuple[Vector, Vector]:
+    """Return the product of each row, without overflow on the way, and its logarithm."""
     value, power = np.ones(len(factors)), np.zeros(len(factors), np.int64)
     for column in factors.T:
         value, more = np.frexp(value * column)
         power += more
-    with np.errstate(over="ignore", under="ignore"):
-        result: Vector = np.ldexp(value, np.clip(power, -2000, 2000))
-    return result
+    with np.errstate(over="ignore", under="ignore", divide="ignore"):
+        return np.ldexp(value, np.clip(power, -2000, 2000)), np.log(value) + power * LOG_2

@@ -65,6 +65,8 @@ class Lightest:
     complete: bool
     sure: int = 0
     level: float = -inf
+    endless: bool = False
+    """Whether `level` is of cycles of closed classes, where these are put first: see `flux_search`."""
 
 
 def lightest(

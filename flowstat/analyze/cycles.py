@@ -68,7 +68,7 @@ def cycles(
     ------
     AnalysisError
         If `top` or `max_length` is less than 1, `by` is nothing that cycles are listed by, a latency is missing, or
-        more than 400 nodes are joined by arrows that carry enough to be searched (not by probability).
+        (not by probability) a class is too large and too close to closed to be solved.
     ChainError
         If a node or the start is not there.
 
@@ -76,9 +76,9 @@ def cycles(
     -----
     By probability: see `flowstat.analyze.cycle_search`, and for graphs in which too many paths lead nowhere
     `flowstat.analyze.cycle_delay`; time grows with the arrows and with the paths that are as probable as the last cycle
-    listed. By flux: see `flowstat.analyze.flux_search`; each path that carries as much as that costs an elimination of
-    those states of its class that are joined by arrows that carry as much. Traversals, with proven bounds: see
-    `flowstat.analyze.cycle_flux`.
+    listed. By flux: see `flowstat.analyze.flux_search`; time grows with the paths whose bound is above the flux of the
+    last cycle listed, and with that of solving for the nodes of about as many cycles as are listed. Traversals, with
+    proven bounds: see `flowstat.analyze.cycle_flux`.
 
     Examples
     --------
@@ -102,7 +102,8 @@ def cycles(
         0.0 if covered is None else float(covered.bound),
         refused,
         found.sure,
-        exp(-found.level) if by == "probability" and 0 < found.level < inf else None,
+        exp(-found.level) if -inf < found.level < inf and not (by == "probability" and found.level <= 0) else None,
+        found.endless,
     )
 
 

@@ -78,8 +78,8 @@ def whole(what: str, value: float, least: int) -> int:
         number = int(value)
     except (TypeError, ValueError, OverflowError):
         number = least - 1
-    if number < least or number != value:
-        raise AnalysisError(f"{what} is a whole number of at least {least}, not {value}")
+    if number < least or number != value or isinstance(value, bool | np.bool_):
+        raise AnalysisError(f"{what} is a whole number of at least {least}, not {value!r}")
     return number
 
 

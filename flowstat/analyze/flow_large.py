@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from flowstat.analyze.column_steps import Steps
 from flowstat.analyze.elimination import UNIT
 from flowstat.analyze.solve import Index, Solved, Solver, Vector
 
@@ -22,14 +23,18 @@ class Without:
 
     `never` is the diagonal of `N_AA^-1`: from each state of A the chance never to come to A again; `wrong` by how much
     any row sum of that inverse may be off. Differences cancel where the class is close to closed, and `wrong` says so.
+
+    Of N the columns of A are kept, of all states or of some rows.
     """
 
-    def __init__(self, columns: Columns, states: Index) -> None:
+    def __init__(self, columns: Columns, states: Index, rows: Index | None = None) -> None:
         found = [columns.column(a) for a in states.tolist()]
-        self.N = np.stack([each.values for each in found], axis=1)
-        self.doubt = np.stack([each.bound for each in found], axis=1)
-        M, off = self.N[states], self.doubt[states]
         m = len(states)
+        some = slice(None) if rows is None else np.concatenate([states, rows])
+        self.N = np.stack([each.values[some] for each in found], axis=1)
+        self.doubt = np.stack([each.bound[some] for each in found], axis=1)
+        own = states if rows is None else slice(0, m)
+        M, off = self.N[own], self.doubt[own]
         try:
             X = np.linalg.inv(M)
         except np.linalg.LinAlgError:
@@ -46,7 +51,7 @@ class Without:
         return float(self.inverse[which, which])
 
     def ends(self) -> Vector:
-        """Return upper bounds of the chance never to come to any of the states, from each of the class."""
+        """Return upper bounds of the chance never to come to any of the states, from each row of N."""
         c = self.inverse.sum(axis=1)
         slack = self.doubt.sum(axis=1) + (np.abs(self.N).sum(axis=1)) * (self.wrong + 8 * len(c) * UNIT)
         upper: Vector = np.clip(1 - self.N @ c + slack, 0.0, 1.0)
@@ -58,19 +63,22 @@ class Columns:
 
     def __init__(self, solver: Solver) -> None:
         self.solver = solver
+        self.back, self.forth = Steps(solver), Steps(solver, transposed=True)
         self.columns: dict[int, Solved] = {}
         self.rows: dict[int, Solved] = {}
 
     def column(self, a: int) -> Solved:
         """Return the expected visits to a state from each, (k,)."""
         if a not in self.columns:
-            self.columns[a] = self.solver.backward(self._unit(a))
+            found = self.back.columns(self._unit(a), slice(None))
+            self.columns[a] = self.solver.backward(self._unit(a)) if found is None else found
         return self.columns[a]
 
     def row(self, a: int) -> Solved:
         """Return the expected visits from a state to each, (k,)."""
         if a not in self.rows:
-            self.rows[a] = self.solver.visits(self._unit(a))[0]
+            found = self.forth.columns(self._unit(a), slice(None))
+            self.rows[a] = self.solver.visits(self._unit(a))[0] if found is None else found
         return self.rows[a]
 
     def _unit(self, a: int) -> Vector:
@@ -78,12 +86,15 @@ class Columns:
         unit[a] = 1.0
         return unit
 
-    def step(self, at: int, earlier: Index) -> tuple[float, float, Vector] | None:
-        """Return the chance to leave or come to an earlier state before coming back, its error, and upper ends."""
-        out = Without(self, np.append(earlier, at))
+    def step(self, at: int, earlier: Index, targets: Index) -> tuple[float, float, Vector] | None:
+        """Return the chance to leave or come to an earlier state before coming back, its error, and upper ends.
+
+        The latter are the chances, from some targets, never to come to any of these states.
+        """
+        out = Without(self, np.append(earlier, at), targets)
         if not out.wrong <= SETTLED * abs(out.never(-1)):
             return None
-        return out.never(-1), out.wrong, out.ends()
+        return out.never(-1), out.wrong, out.ends()[len(earlier) + 1 :]
 
     def around(self, at: int, earlier: Index) -> tuple[Vector, Vector, float, float] | None:
         """Return visits of each state from one, between its returns, without earlier ones, and chances to come back.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import log
 
 import numpy as np
 import numpy.typing as npt
@@ -10,18 +11,13 @@ from scipy import sparse
 
 from flowstat.analyze.elimination import UNIT, divisor, eliminate, rounding
 from flowstat.analyze.flow_large import Columns
+from flowstat.analyze.search import backwards, cut
 from flowstat.analyze.solve import DENSE, Index, Solver, Vector
 
-__all__ = ["Loops", "Part", "Step", "best_flow", "most_visits"]
+__all__ = ["Loops", "Part", "Step", "best_flow"]
 
-SLICE = 64
-"""How many columns are worked on at a time."""
-
-TERMS = 40
-"""After how many powers of a class's block the bound of its visits is taken as it is."""
-
-LITTLE = 0.1
-"""How much more than what is surely there a bound of visits may be."""
+FAINT = 1e-300
+"""Chances below this may be ones that are not told right, or are 0 and should not be."""
 
 SWEEPS = 100
 """How long ways are that the bound of a single flow tells apart."""
@@ -32,13 +28,13 @@ class Step:
     """What may follow a flow's prefix in its class.
 
     `never` is the chance, from its last node, to leave for good or come to an earlier node before it is come back to,
-    and `wrong` how far it may be off, relatively. `ends` (k,) is the chance of each other node to leave the class
-    before any node of the prefix is come to; 0 at the prefix itself.
+    and `wrong` how far it may be off, relatively. `ends` is the chance, at most, from each node of the class that it
+    leads to, to leave the class before any node of the prefix is come to; 0 at the prefix itself.
     """
 
     never: float
     wrong: float
-    ends: Vector
+    ends: dict[int, float]
 
 
 @dataclass(frozen=True)
@@ -70,13 +66,20 @@ class Part:
         self.block = sparse.csr_array(solver.P[states][:, states])
         self.large = len(states) > DENSE
         self.dense = np.zeros((0, 0)) if self.large else self.block.toarray()
+        # What all ways through the class may come to: below this, a chance of 0 may be one that is too small.
+        smallest = min(float(self.block.data.min()), float(self.exits[self.exits > 0].min()))
+        self.faint = len(states) * log(smallest) < log(FAINT)
         self.inverse = Columns(Solver(self.block, self.exits, solver.tolerance)) if self.large else None
 
     def step(self, at: int, earlier: Index) -> Step:
         """Return what may follow at a state of the class, after some earlier ones."""
-        quick = self.inverse.step(at, earlier) if self.inverse else None
+        row = slice(self.block.indptr[at], self.block.indptr[at + 1])
+        share, targets = self.block.data[row], self.block.indices[row].astype(np.int64)
+        names = self.states[targets].tolist()
+        quick = self.inverse.step(at, earlier, targets) if self.inverse else None
         if quick is not None:
-            return Step(quick[0], 1.01 * quick[1] / quick[0] + UNIT, quick[2])
+            ends = dict(zip(names, quick[2].tolist(), strict=True))
+            return Step(quick[0], 1.01 * quick[1] / quick[0] + UNIT, ends)
         free = np.ones(len(self.states), bool)
         free[earlier] = False
         free[at] = False
@@ -86,12 +89,18 @@ class Part:
             right = right[:, :1]
         leaving = self.exits + hit + self.columns(np.array([at]))
         x, relative, absolute = self.solve(free, right, leaving)
-        row = slice(self.block.indptr[at], self.block.indptr[at + 1])
-        share, targets = self.block.data[row], self.block.indices[row]
         onward = free[targets]
         never = self.exits[at] + hit[at] + share[onward] @ x[targets[onward], -1]
         wrong = relative + self.unit + absolute / divisor(float(never))
-        return Step(float(never), float(wrong), np.minimum(x[:, 0], 1.0))
+        far = np.minimum(x[:, 0], 1.0)
+        if self.faint:
+            far = np.where(free & self.open(free), np.maximum(far, FAINT), 0.0)
+        return Step(float(never), float(wrong), dict(zip(names, far[targets].tolist(), strict=True)))
+
+    def open(self, free: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+        """Return from which of the free states the class can be left over free ones."""
+        closed = ~free
+        return backwards(cut(self.block, closed), free & (self.exits > 0)).inside
 
     def loops(self, at: int, earlier: Index, step: Step, latency: Vector | None) -> Loops:
         """Return what is done in loops at a state, given that they are left for good: `latency` by arrow of the block.
@@ -160,31 +169,6 @@ class Part:
         solved = solver.visits(right[kept])[0] if transposed else solver.backward(right[kept])
         x[kept] = solved.values
         return x, 0.0, float(solved.bound.sum(axis=0).max() if transposed else solved.bound.max())
-
-
-def most_visits(block: sparse.csr_array, longest: Vector) -> Vector:
-    """Return upper bounds of the expected visits to each state from itself, `N_ii`, for a class of k states.
-
-    `N = 1 + P + ... + P^(T-1) + N P^T`, and no entry of the last term is larger than the largest of the column of P^T
-    times the longest stay, `longest` (k,). T is taken so that this is little. Cost: T k nnz, some columns at a time.
-    """
-    k = block.shape[0]
-    found = np.ones(k)
-    stay = float(longest.max())
-    for begin in range(0, k, SLICE):
-        some = np.arange(begin, min(begin + SLICE, k))
-        x = np.zeros((k, len(some)))
-        x[some, some - begin] = 1.0
-        total = np.zeros(len(some))
-        bound = np.full(len(some), stay)
-        for _ in range(TERMS):
-            total += x[some, some - begin]
-            x = block @ x
-            bound = np.minimum(bound, total + stay * x.max(axis=0))
-            if (bound - total <= LITTLE).all():
-                break
-        found[some] = np.minimum(bound, longest[some])
-    return 1.001 * found
 
 
 def best_flow(block: sparse.csr_array, out: Vector, visits: Vector) -> Vector:

@@ -4,23 +4,36 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from heapq import heappop, heappush
+from math import ldexp
 
 import numpy as np
 from scipy import sparse
 
 from flowstat.analyze.absorption import trap_name
+from flowstat.analyze.compiled import kernels
 from flowstat.analyze.elimination import UNIT, eliminate
-from flowstat.analyze.flow_parts import Part, Step, best_flow, most_visits
+from flowstat.analyze.flow_parts import Part, Step, best_flow
+from flowstat.analyze.near_visits import near_visits
 from flowstat.analyze.solve import DENSE, Index, Solver, Vector
+from flowstat.analyze.walks import product, ranked
 from flowstat.estimate.chain import Chain
 
-__all__ = ["BUDGET", "Found", "Search", "ranked"]
+__all__ = ["BUDGET", "Found", "Search"]
 
 BUDGET = 20_000
 """Prefixes that are extended before the search stops and says so."""
 
-BOUNDED = 30_000
-"""Up to how many nodes a large class is searched with bounds of single flows; their cost grows with its square."""
+BOUNDED = 10_000
+"""Up to how many nodes a large class is searched with bounds of single flows where there is no compiled code."""
+
+LITTLE = 0.1
+"""What may be left to the bounds of visits of a large class."""
+
+DIGITS = 36
+"""Flows whose probabilities are the same to so many binary digits are equal."""
+
+FAINT = 1e-300
+"""What the chance of a flow may be where it is too small to be told."""
 
 FINISHED = -(2**62)
 """Order of a finished flow among equally probable entries: first."""
@@ -28,17 +41,26 @@ FINISHED = -(2**62)
 
 @dataclass(frozen=True)
 class Found:
-    """A flow: its nodes by number, the trap that it ends in or -1, its probability, and that one's relative error."""
+    """A flow: its nodes by number, the trap that it ends in or -1, its probability, and that one's relative error.
+
+    The probability is `size * 2**power`.
+    """
 
     path: tuple[int, ...]
     trap: int
-    probability: float
+    size: float
+    power: int
     wrong: float
 
+    @property
+    def probability(self) -> float:
+        """The probability, which may be too small to be told."""
+        return ldexp(self.size, self.power)
 
-def ranked(probability: float) -> float:
-    """Return what flows are ordered by: equal products that differ in their last digits are equal."""
-    return -float(f"{probability:.11e}")
+    @property
+    def rank(self) -> int:
+        """What flows are ordered by."""
+        return ranked(self.size, self.power, DIGITS)
 
 
 class Search:
@@ -73,11 +95,13 @@ class Search:
             elif len(states) <= DENSE:
                 gone = eliminate(self.whole.block(states), self.whole.exits[states])
                 best[states] = (gone.backward(np.eye(len(states))) * out).max(axis=1)
-            elif len(states) <= BOUNDED:
+            elif len(states) <= BOUNDED or kernels() is not None:
                 block = sparse.csr_array(self.chain.P[states][:, states])
+                block.sort_indices()
                 left = Solver(block, self.whole.exits[states]).backward(np.ones(len(states)))
-                best[states] = best_flow(block, out, most_visits(block, left.values + left.bound))
-        return np.minimum(best, 1.0)
+                best[states] = best_flow(block, out, near_visits(block, left.values + left.bound, LITTLE).most)
+        # From every node a run may end.
+        return np.clip(best, FAINT, 1.0)
 
     def _way_out(self, i: int, best: Vector) -> float:
         """Return the most that one way out of the class at node i can carry of a flow."""
@@ -100,19 +124,21 @@ class Search:
 
     def run(self, top: int) -> tuple[list[Found], bool]:
         """Return the most probable flows, and whether the search could finish."""
-        # Heap entries: (rank, order, names, path, weight, its relative error, finished flow). Finished ones come first
-        # on ties; a path ends with the next node, or with -1 - the number of a trap, so that no two entries are equal.
-        heap: list[tuple[float, int, tuple[str, ...], tuple[int, ...], float, float, Found | None]] = []
+        # Heap entries: (rank, order, names, path, weight with its power of 2, its relative error, finished flow).
+        # Finished ones come first on ties; a path ends with the next node, or with -1 - the number of a trap, so that
+        # no two entries are equal.
+        heap: list[tuple[int, int, tuple[str, ...], tuple[int, ...], tuple[float, int], float, Found | None]] = []
         names = self.chain.names
         within = self.trap >= 0
         law = np.bincount(self.trap[within], self.law[within], len(self.traps)).tolist()
         for trap, p in enumerate(law):
             if p > 0:
-                flow = Found((), trap, p, len(self.law) * UNIT)
-                heappush(heap, (ranked(p), FINISHED, (self.traps[trap],), (-1 - trap,), 0.0, 0.0, flow))
+                flow = Found((), trap, p, 0, len(self.law) * UNIT)
+                heappush(heap, (flow.rank, FINISHED, (self.traps[trap],), (-1 - trap,), (0.0, 0), 0.0, flow))
         for i in np.flatnonzero((self.law > 0) & ~within).tolist():
             p = float(self.law[i])
-            heappush(heap, (ranked(p * self.best[i]), 0, (names[i],), (i,), p, 0.0, None))
+            rank = ranked(*product(p, 0, self.best[i]), DIGITS)
+            heappush(heap, (rank, 0, (names[i],), (i,), (p, 0), 0.0, None))
         done: list[Found] = []
         steps = 0
         while heap and len(done) < top:
@@ -123,12 +149,11 @@ class Search:
             steps += 1
             if steps > BUDGET:
                 return done, False
-            for probability, target, onward, off, finished in self.extend(path, weight, wrong):
-                if probability > 0:
-                    name = names[target] if target >= 0 else self.traps[-1 - target]
-                    # Finished flows first among equals, then the longest prefixes.
-                    order = FINISHED if finished else -len(path)
-                    heappush(heap, (ranked(probability), order, (*named, name), (*path, target), onward, off, finished))
+            for rank, target, onward, off, finished in self.extend(path, weight, wrong):
+                name = names[target] if target >= 0 else self.traps[-1 - target]
+                # Finished flows first among equals, then the longest prefixes.
+                order = FINISHED if finished else -len(path)
+                heappush(heap, (rank, order, (*named, name), (*path, target), onward, off, finished))
         return done, True
 
     def passed(self, path: tuple[int, ...]) -> tuple[Part, int, Index]:
@@ -145,34 +170,34 @@ class Search:
         at = path[-1]
         part = self.whole.classes[int(self.whole.label[at])].states
         if len(part) == 1:
-            return Step(float(self.whole.moving[at]), self.whole.unit, np.zeros(1))
+            return Step(float(self.whole.moving[at]), self.whole.unit, {})
         inner, place, earlier = self.passed(path)
         return inner.step(place, earlier)
 
     def extend(
-        self, path: tuple[int, ...], weight: float, wrong: float
-    ) -> list[tuple[float, int, float, float, Found | None]]:
-        """Return what may follow a prefix: finished flows with their probability, longer prefixes with a bound."""
+        self, path: tuple[int, ...], weight: tuple[float, int], wrong: float
+    ) -> list[tuple[int, int, tuple[float, int], float, Found | None]]:
+        """Return what may follow a prefix: finished flows with their rank, longer prefixes with that of a bound."""
         chain, at = self.chain, path[-1]
         step = self.step(path)
-        visits = weight / step.never
-        wrong = wrong + 1.01 * step.wrong + 6 * UNIT
+        visits = product(*weight, 1 / step.never)
+        wrong = wrong + 1.01 * step.wrong + 8 * UNIT
         label = int(self.whole.label[at])
-        states = self.whole.classes[label].states
         onward, trapped = self.arrows_from(at)
         passed = set(path)
-        found: list[tuple[float, int, float, float, Found | None]] = []
-        if chain.stop[at] > 0:
-            p = visits * float(chain.stop[at])
-            found.append((p, at, 0.0, 0.0, Found(path, -1, p, wrong)))
+        found: list[tuple[int, int, tuple[float, int], float, Found | None]] = []
+        ends = [(at, -1, float(chain.stop[at]), 0.0)] if chain.stop[at] > 0 else []
+        ends += [(-1 - trap, trap, share, 4 * UNIT) for trap, share in trapped.items()]
+        for target, trap, share, more in ends:
+            flow = Found(path, trap, *product(*visits, share), wrong + more)
+            found.append((flow.rank, target, (0.0, 0), 0.0, flow))
         for j, share in onward:
             if j not in passed:
                 # Within the class the chance to end, beyond it or in it no more than the best flow onward.
                 bound = float(self.best[j])
                 if self.whole.label[j] == label:
-                    bound = min(bound, float(step.ends[np.searchsorted(states, j)]))
-                found.append((visits * share * bound, j, visits * share, wrong, None))
-        for trap, share in trapped.items():
-            p = visits * share
-            found.append((p, -1 - trap, 0.0, 0.0, Found(path, trap, p, wrong + 4 * UNIT)))
+                    bound = min(bound, step.ends[j])
+                if bound > 0:
+                    weight = product(*visits, share)
+                    found.append((ranked(*product(*weight, bound), DIGITS), j, weight, wrong, None))
         return found

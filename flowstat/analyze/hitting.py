@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from math import inf, sqrt
 from typing import ClassVar, NamedTuple
 
 import numpy as np
 
-from flowstat.analyze.aim import Aim, Targets, aim_at, chance, weighted
+from flowstat.analyze.aim import Aim, Targets, aim_at, chance, weighted, why_missed
 from flowstat.analyze.bounded import quotient, times
 from flowstat.analyze.elimination import UNIT
-from flowstat.analyze.search import Mask, Vector, backwards, reachable
+from flowstat.analyze.hitting_intervals import asked_hitting
+from flowstat.analyze.interval import Asked
+from flowstat.analyze.intervals import Intervals, WithIntervals, intervals_of
+from flowstat.analyze.search import Mask, Vector, backwards
 from flowstat.analyze.solve import LEAST, TOLERANCE, Solved
 from flowstat.analyze.state_rows import StateRows
 from flowstat.errors import AnalysisError
 from flowstat.estimate.chain import Chain, Start, start_law
 from flowstat.read.words import shown
-from flowstat.results import LINEAGES, Result, Row, number
+from flowstat.results import LINEAGES, Row, number
 
 __all__ = ["Hitting", "StateHitting", "hitting"]
 
@@ -41,11 +45,11 @@ class StateHitting(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Hitting(Result):
+class Hitting(WithIntervals):
     """When runs come to any of some nodes: from every state, and (`start`) from where runs start.
 
     A run that is at a target has come there after 0 steps. Where they are finite, `mean` and `variance` have the
-    bounds of `mean_if_hit` and `variance_if_hit`.
+    bounds of `mean_if_hit` and `variance_if_hit`. `sure` has `probability:` and `steps:`, of runs from the start.
     """
 
     title: ClassVar[str] = "Hitting: whether runs come there, and after how many steps"
@@ -72,10 +76,16 @@ class Hitting(Result):
         at, said = self.start, []
         goal = ", ".join(map(shown, self.targets))
         if at.mean_if_hit is None or at.variance_if_hit is None:
-            said.append(f"A run comes to {goal} with probability {number(at.probability)}.")
+            said.append(
+                f"A run comes to {goal} with probability {number(at.probability)}{self.told('probability', '')}."
+            )
         else:
-            steps = f"{number(at.mean_if_hit)} steps (standard deviation {number(sqrt(at.variance_if_hit))})"
-            said.append(f"A run comes to {goal} with probability {number(at.probability)}, then after {steps}.")
+            said.append(
+                f"A run comes to {goal} with probability {number(at.probability)}{self.told('probability', '')}, then "
+                f"after {number(at.mean_if_hit)} steps{self.told('steps', '')}; standard deviation "
+                f"{number(sqrt(at.variance_if_hit))}."
+            )
+        said += self.said()
         if self.reason:
             said.append(f"The mean number of steps is infinite: {self.reason}.")
         chances, means = self.states.columns[0], self.states.columns[3]
@@ -85,7 +95,9 @@ class Hitting(Result):
         return (*said, LINEAGES) if self.fans_out else tuple(said)
 
 
-def hitting(chain: Chain, targets: Targets, start: Start = None) -> Hitting:
+def hitting(
+    chain: Chain, targets: Targets, start: Start = None, *, intervals: Intervals = "delta", level: float = 0.95
+) -> Hitting:
     """Find whether runs come to any of some nodes, and after how many steps.
 
     Parameters
@@ -95,13 +107,18 @@ def hitting(chain: Chain, targets: Targets, start: Start = None) -> Hitting:
     targets
         A node or several.
     start
-        A node or a law over nodes; the chain's start law if not given. It only matters for `Hitting.start`.
+        A node or a law over nodes; the chain's start law if not given. It only matters for `Hitting.start`. One that is
+        given is certain.
+    intervals
+        How intervals of what holds from the start are found, if traces stand behind the chain: see `absorption`.
+    level
+        Probability that each holds its number, in (0, 1).
 
     Returns
     -------
     Hitting
-        From every state: the chance ever to come there, in [0, 1]; mean and variance of the steps (messages) till
-        then, over all runs and over those that come there.
+        From every state: the chance to come there, in [0, 1]; mean and variance of the steps (messages) till then, of
+        all runs and of those that come there.
 
     Raises
     ------
@@ -126,7 +143,22 @@ def hitting(chain: Chain, targets: Targets, start: Start = None) -> Hitting:
     >>> at.probability, at.mean, at.variance
     (1.0, 2.0, 2.0)
     """
-    law = start_law(chain, start)
+    targets = targets if isinstance(targets, str) or not isinstance(targets, Iterable) else tuple(targets)
+    found = _found(chain, targets, start_law(chain, start))
+
+    def asked() -> dict[str, Asked]:
+        at = found.start
+        return asked_hitting(chain, found.targets, at.probability, at.mean_if_hit, start)
+
+    def again(other: Chain) -> dict[str, float]:
+        at = _found(other, targets, other.start if start is None else start_law(chain, start)).start
+        return {"probability:": at.probability} | ({} if at.mean_if_hit is None else {"steps:": at.mean_if_hit})
+
+    return replace(found, sure=intervals_of(chain, intervals, level, asked, again), level=level)
+
+
+def _found(chain: Chain, targets: Targets, law: Vector) -> Hitting:
+    """Return the answer without intervals."""
     aim = aim_at(chain, targets)
     hit, miss = aim.chances
     mean, product = _means(aim, hit)
@@ -134,7 +166,7 @@ def hitting(chain: Chain, targets: Targets, start: Start = None) -> Hitting:
     never = aim.doubtful
     states = StateRows(StateHitting, chain.names, *_columns(hit, mean, variance, never))
     begin = _from_law(law, hit, mean, product, variance, scaled, never)
-    reason = _reason(aim, law, miss) if begin.mean == inf else None
+    reason = why_missed(aim, law, miss) if begin.mean == inf else None
     return Hitting(aim.names, begin, states, reason, chain.fans_out)
 
 
@@ -243,8 +275,8 @@ def _from_law(
     above = weighted(law[some], Solved(product.values[some], product.bound[some]))
     m = quotient(Solved(*map(np.array, above)), total)
     if not len(some) or np.isinf(m.bound):
-        total_steps = inf if may_miss else None
-        return StateHitting(label, chance(probability), total_steps, total_steps, None, None, off)
+        steps = inf if may_miss else None
+        return StateHitting(label, chance(probability), steps, steps, None, None, off)
     # Between the starts, and from each.
     apart = np.abs(mean.values[some] - m.values)
     doubt = mean.bound[some] + m.bound + 2 * UNIT * (mean.values[some] + m.values)
@@ -266,17 +298,3 @@ def _from_law(
         float(m.bound),
         0.0 if variance_if is None else float(v.bound),
     )
-
-
-def _reason(aim: Aim, law: Vector, miss: Solved) -> str:
-    """Say why runs may never come to the targets."""
-    chain = aim.chain
-    if not (law[aim.able] > 0).any():
-        return "nothing leads there from the start"
-    live = reachable(aim.arrows, law > 0)
-    ends = np.flatnonzero(live & aim.able & ~aim.inside & (chain.stop > 0))
-    astray = np.flatnonzero(live & ~aim.able)
-    ways = [f"end before, such as at {shown(chain.names[ends[0]])}"] if len(ends) else []
-    ways += [f"come where nothing leads there, such as to {shown(chain.names[astray[0]])}"] if len(astray) else []
-    missed = chance(weighted(law, miss)[0])
-    return f"with probability {number(missed)} runs {' or '.join(ways)}"

@@ -26,7 +26,7 @@ from flowstat.errors import AnalysisError
 from flowstat.estimate.chain import END
 from flowstat.estimate.latency import GROWTH, Latency
 
-__all__ = ["FOLDED", "Lattice", "cells_for"]
+__all__ = ["FOLDED", "Lattice", "cells_for", "on_grid"]
 
 Complex = npt.NDArray[np.complex128]
 
@@ -121,7 +121,7 @@ class Lattice:
         def transform(source: int, target: int | None) -> Complex:
             nonlocal widest
             pair = timed.chain.names[source], END if target is None else timed.chain.names[target]
-            law = _rounded(timed.times.known[pair], step, len(shrink), up) * shrink
+            law = on_grid(timed.times.known[pair], step, len(shrink), up) * shrink
             widest = max(widest, float(np.sqrt((law**2).sum())))
             made: Complex = np.fft.rfft(law, self.cells)
             return made
@@ -206,7 +206,7 @@ def _fourier(cells: int) -> float:
     return 1.01 * 7 * UNIT * log2(cells) / (1 - 7 * UNIT * log2(cells))
 
 
-def _rounded(value: Stated, step: float, half: int, up: bool) -> Vector:
+def on_grid(value: Stated, step: float, half: int, up: bool) -> Vector:
     """Return the law of a latency on the grid; what lies beyond is left out."""
     law = np.zeros(half)
     if isinstance(value, Latency) and value.squares * value.number != value.total**2:

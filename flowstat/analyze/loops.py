@@ -6,10 +6,12 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from flowstat.analyze.arrow_times import Latencies
+from flowstat.analyze.intervals import Intervals, WithIntervals, intervals_of
 from flowstat.analyze.loop import Exit, Exits, Loop
+from flowstat.analyze.loop_intervals import asked_loops
 from flowstat.estimate.chain import Chain, Start, start_law
 from flowstat.read.words import shown
-from flowstat.results import LINEAGES, Result, Row, counted
+from flowstat.results import LINEAGES, Row, counted
 
 __all__ = ["Exit", "Exits", "Loop", "Loops", "loops"]
 
@@ -24,8 +26,11 @@ EXIT = 16
 
 
 @dataclass(frozen=True)
-class Loops(Result):
-    """The loop forest: every loop before those nested in it, outermost ones in topological order."""
+class Loops(WithIntervals):
+    """The loop forest: every loop before those nested in it, outermost ones in topological order.
+
+    `sure` has `entered:NAME`, `rounds:NAME` and `gain:NAME` of the first ones.
+    """
 
     title: ClassVar[str] = "Loops"
     columns: ClassVar[tuple[str, ...]] = (
@@ -48,6 +53,12 @@ class Loops(Result):
         "period",
         "time",
         "cycle",
+        "entered_low",
+        "entered_high",
+        "rounds_low",
+        "rounds_high",
+        "gain_low",
+        "gain_high",
         "entered_bound",
         "rounds_bound",
         "share_bound",
@@ -97,6 +108,7 @@ class Loops(Result):
                 "period": loop.period,
                 "time": loop.time,
                 "cycle": loop.inner,
+                **self._intervals(loop),
                 "entered_bound": loop.entered_bound,
                 "rounds_bound": loop.rounds_bound,
                 "share_bound": loop.share_bound,
@@ -104,6 +116,12 @@ class Loops(Result):
             }
             for loop in self.loops
         ]
+
+    def _intervals(self, loop: Loop) -> Row:
+        found: Row = {}
+        for column in ("entered", "rounds", "gain"):
+            found[f"{column}_low"], found[f"{column}_high"] = self.between(column, loop.name)
+        return found
 
     def notes(self) -> tuple[str, ...]:
         """Say what the columns mean, or that there is no loop."""
@@ -170,6 +188,9 @@ def loops(
     start: Start = None,
     cycles: int | None = None,
     latencies: Latencies | None = None,
+    *,
+    intervals: Intervals = "delta",
+    level: float = 0.95,
 ) -> Loops:
     """Find the loops of a chain, nested, with what each does to a run.
 
@@ -184,6 +205,10 @@ def loops(
         those of up to 1,500 nodes.
     latencies
         (source, target) -> mean and standard deviation in seconds, where they are not those of the counts.
+    intervals
+        How intervals are found, where traces stand behind the chain: `delta`, `sample`, a `Sampling`, or None.
+    level
+        Probability that each holds its number, in (0, 1).
 
     Raises
     ------
@@ -223,6 +248,11 @@ def loops(
 
     walker = Walker(chain, start_law(chain, start), cycles, latencies)
     found = walker.grow()
+    mean = None if walker.growthless else walker.mean
+    asked = asked_loops(chain, tuple(found), start, mean) if intervals and chain.posterior else {}
+    sure = intervals_of(
+        chain, intervals, level, lambda: asked, lambda other: {key: each.again(other) for key, each in asked.items()}
+    )
     return Loops(
         tuple(found),
         chain.fans_out,
@@ -231,4 +261,6 @@ def loops(
         walker.growthless,
         walker.unlisted,
         walker.unproven,
+        sure=sure,
+        level=level,
     )

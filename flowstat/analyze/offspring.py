@@ -9,7 +9,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import cached_property
-from typing import TypeVar
 
 import numpy as np
 from scipy import sparse
@@ -20,8 +19,8 @@ from flowstat.analyze.strong import Classes
 from flowstat.errors import AnalysisError
 from flowstat.estimate.chain import Chain, estimate
 from flowstat.estimate.counts import Counts
+from flowstat.estimate.posterior import pattern_weights
 from flowstat.read.graph import Graph
-from flowstat.read.patterns import parse_pattern
 from flowstat.read.words import shown
 
 __all__ = ["Offspring", "Source", "chain_of", "offspring"]
@@ -34,10 +33,6 @@ SAME = 1e-9
 
 EXACT = 40
 """Up to how many nodes of a class fractions are worked with."""
-
-Pattern = tuple[tuple[int, int], ...]
-
-N = TypeVar("N", float, Fraction)
 
 
 @dataclass(frozen=True, eq=False)
@@ -149,7 +144,7 @@ class Offspring:
         rows: dict[int, dict[int, Fraction]] = {}
         if chain.counts is None:
             return rows
-        for i, (weights, total) in _patterns(chain, set(chain.index), Fraction(1)).items():
+        for i, (weights, total) in pattern_weights(chain, set(chain.index), Fraction(1)).items():
             row = rows[i] = {}
             for pattern, weight in weights.items():
                 for j, times in pattern:
@@ -204,7 +199,7 @@ def offspring(chain: Chain) -> Offspring:
     line: list[int] = []
     target: list[int] = []
     number: list[float] = []
-    for i, (weights, total) in _patterns(chain, {chain.names[i] for i in np.flatnonzero(fanning)}, 1.0).items():
+    for i, (weights, total) in pattern_weights(chain, {chain.names[i] for i in np.flatnonzero(fanning)}, 1.0).items():
         stop[i] = weights.pop((), 0.0) / total
         for pattern, weight in weights.items():
             line += [k + len(node)] * len(pattern)
@@ -226,42 +221,6 @@ def offspring(chain: Chain) -> Offspring:
     if names:
         _same_shares(law)
     return law
-
-
-def _patterns(chain: Chain, nodes: set[str], one: N) -> dict[int, tuple[dict[Pattern, N], N]]:
-    """Return, of some nodes that were seen, the weight of each send pattern in events, and of all together.
-
-    They are numbers of the kind that `one` is.
-    """
-    found: dict[int, tuple[dict[Pattern, N], N]] = {}
-    counts, graph = chain.counts, chain.graph
-    if counts is None:
-        return found
-    known = frozenset(graph.nodes) if graph is not None else frozenset()
-    for name in nodes:
-        events = counts.events.get(name, 0)
-        if not events:
-            continue
-        weights: dict[Pattern, N] = {}
-        total = one * events
-        if graph is not None and name in known and chain.prior:
-            prior = type(one)(chain.prior)
-            total += prior
-            weights[()] = prior * type(one)(graph.expected_stop(name))
-            for target, share in graph.expected_shares(name).items():
-                if target in chain.index:
-                    weights[((chain.index[target], 1),)] = prior * type(one)(share)
-        found[chain.index[name]] = weights, total
-    for (name, sent), events in counts.table.items():
-        if name not in nodes:
-            continue
-        targets = parse_pattern(sent)
-        if any(target not in chain.index for target, _ in targets):
-            continue
-        pattern = tuple(sorted((chain.index[target], times) for target, times in targets))
-        weights = found[chain.index[name]][0]
-        weights[pattern] = weights.get(pattern, 0 * one) + one * events
-    return {i: ({p: w for p, w in weights.items() if w}, total) for i, (weights, total) in found.items()}
 
 
 def _same_shares(law: Offspring) -> None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from math import isfinite
+from dataclasses import dataclass, replace
+from math import ceil, isfinite
 from typing import ClassVar
 
 import numpy as np
@@ -12,9 +12,14 @@ from flowstat.analyze.answers import Adjoint, Answer, adjoint
 from flowstat.analyze.arrow_times import Latencies
 from flowstat.analyze.bounded import exact, minus, quotient, row_sums, times
 from flowstat.analyze.elimination import UNIT
+from flowstat.analyze.gradients import answered
+from flowstat.analyze.interval import Asked, by_delta, parts
+from flowstat.analyze.intervals import DOUBTS, check_level
+from flowstat.analyze.observing import fewest
 from flowstat.analyze.solve import Index, Solved, Vector
 from flowstat.errors import AnalysisError
 from flowstat.estimate.chain import END, Chain, Start, start_law
+from flowstat.estimate.posterior import Posterior
 from flowstat.results import LINEAGES, Result, Row, number
 
 __all__ = ["Effect", "Sensitivity", "sensitivity"]
@@ -28,6 +33,10 @@ class Effect:
     proportion to its own; 0 where there is no other way. `elasticity` is that change in percent for a share that is
     one percent of itself larger; None where the answer is 0. `derivative` is that with all other shares as they are:
     then the row does not sum to 1, but sums of it over a row give any other direction.
+
+    `uncertainty` is the part of the answer's variance that this share carries (all of them, the start and recorded
+    times sum to 1); `observe` says how many more events of its source are to be observed, of the fewest that halve the
+    answer's interval. None without traces, or where no number of events is enough.
     """
 
     source: str
@@ -41,6 +50,8 @@ class Effect:
     """How far the effect may be off."""
     elasticity_bound: float = 0.0
     derivative_bound: float = 0.0
+    uncertainty: float | None = None
+    observe: int | None = None
 
 
 @dataclass(frozen=True)
@@ -55,6 +66,8 @@ class Sensitivity(Result):
         "share",
         "effect",
         "elasticity",
+        "uncertainty",
+        "observe",
         "derivative",
         "error_bound",
         "elasticity_bound",
@@ -68,6 +81,11 @@ class Sensitivity(Result):
     left_out: int = 0
     reason: str = ""
     fans_out: bool = False
+    low: float | None = None
+    high: float | None = None
+    level: float = 0.95
+    doubt: str = ""
+    """What there is against the interval: see `flowstat.analyze.interval.Interval`."""
 
     @property
     def error_bound(self) -> float:
@@ -78,13 +96,29 @@ class Sensitivity(Result):
         """Return one row a share."""
         return [{c: list(e.key) if c == "key" else getattr(e, c) for c in self.columns} for e in self.effects]
 
+    def printed(self) -> tuple[str, ...]:
+        """Return the columns that a printed table has: no uncertainty where there is none."""
+        known = any(e.uncertainty is not None for e in self.effects)
+        return tuple(c for c in super().printed() if known or c not in ("uncertainty", "observe"))
+
     def notes(self) -> tuple[str, ...]:
         """Say what the answer is and what the columns mean."""
-        said = [f"{self.answer} is {number(self.value)}" + (f": {self.reason}." if self.reason else ".")]
+        sure = ""
+        if self.low is not None and self.high is not None:
+            sure = f", with {self.level:.0%} probability between {number(self.low)} and {number(self.high)}"
+        said = [f"{self.answer} is {number(self.value)}{sure}" + (f": {self.reason}." if self.reason else ".")]
+        if self.doubt:
+            said.append(f"{DOUBTS[self.doubt]}.")
         if self.effects:
             said.append(
                 "effect: change of the answer per share moved here from the node's other ways; elasticity: percent of "
                 "the answer per percent of the share."
+            )
+        if any(e.uncertainty for e in self.effects):
+            said.append(
+                "uncertainty: the part of the answer's variance that comes of this share; observe: how many more "
+                "events of its source, of the fewest in all that halve the interval; so would three times as many runs "
+                "more."
             )
         if self.left_out:
             said.append(f"{self.left_out:,} shares with less effect are left out.")
@@ -92,7 +126,13 @@ class Sensitivity(Result):
 
 
 def sensitivity(
-    chain: Chain, answer: Answer | str, start: Start = None, *, top: int = 20, latencies: Latencies | None = None
+    chain: Chain,
+    answer: Answer | str,
+    start: Start = None,
+    *,
+    top: int = 20,
+    latencies: Latencies | None = None,
+    level: float = 0.95,
 ) -> Sensitivity:
     """Find the shares that an answer depends on most.
 
@@ -109,6 +149,8 @@ def sensitivity(
         How many shares are listed, at least 1; all are computed.
     latencies
         For `time`: see `flowstat.analyze.timing.timing`.
+    level
+        Probability that the interval holds the answer, in (0, 1).
 
     Returns
     -------
@@ -138,6 +180,7 @@ def sensitivity(
     """
     if top < 1:
         raise AnalysisError(f"at least one share is listed, not {top}")
+    check_level(level)
     asked = Answer.parse(answer) if isinstance(answer, str) else answer
     found = adjoint(chain, asked, start_law(chain, start), latencies)
     value, off = float(found.value.values), float(found.value.bound)
@@ -169,7 +212,34 @@ def sensitivity(
             )
         )
     left_out = len(size) - len(order)
-    return Sensitivity(str(asked), value, tuple(effects), off, left_out, found.reason, chain.fans_out)
+    made = Sensitivity(str(asked), value, tuple(effects), off, left_out, found.reason, chain.fans_out, level=level)
+    posterior = chain.posterior
+    if posterior is None:
+        return made
+    whole = answered(chain, asked, start, latencies, found)
+    return _with_interval(made, posterior, whole, [(int(rows[k]), int(columns[k])) for k in order.tolist()])
+
+
+def _with_interval(made: Sensitivity, posterior: Posterior, asked: Asked, ways: list[tuple[int, int]]) -> Sensitivity:
+    """Return a sensitivity with the interval of its answer, and what each way, (source, target), has to do with it."""
+    sure = by_delta(posterior, asked, made.level)
+    gradient = asked.gradient()
+    each, start = parts(posterior, gradient)
+    whole = float(each.sum()) + start + gradient.more
+    if sure is None or whole <= 0:
+        return replace(made, low=made.value, high=made.value)
+    n, m = len(posterior.total), posterior.chain.P.nnz
+    by_way = (each @ posterior.shares) / whole
+    # The start is like one more node, of which each run is an event.
+    runs = float(posterior.starts.sum())
+    variance = np.append(np.bincount(posterior.node, each, n), start)
+    more = fewest(variance, np.append(posterior.total, runs) + 1, whole / 4 - gradient.more)
+    place = {pair: k for k, pair in enumerate(zip(*(x.tolist() for x in posterior.chain.arrows()[:2]), strict=True))}
+    effects = []
+    for effect, (i, j) in zip(made.effects, ways, strict=True):
+        part = float(by_way[m + i if j == n else place[i, j]])
+        effects.append(replace(effect, uncertainty=part, observe=None if more is None else ceil(more[i])))
+    return replace(made, effects=tuple(effects), low=sure.low, high=sure.high, doubt=sure.doubt)
 
 
 def _directions(chain: Chain, found: Adjoint) -> tuple[Index, Index, Vector, Solved, Solved]:

@@ -3,21 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import sqrt
 from typing import ClassVar
 
-import numpy as np
-from scipy import special
-
+from flowstat.analyze.interval import beta
 from flowstat.errors import AnalysisError
 from flowstat.estimate.chain import END, Chain
 from flowstat.read.patterns import parse_pattern
 from flowstat.results import Result, Row
 
 __all__ = ["Share", "Shares", "shares"]
-
-NORMAL = 1e8
-"""From this weight on, on both sides, a beta law is normal to four digits of its width, and its inverse loses more."""
 
 
 @dataclass(frozen=True)
@@ -111,21 +105,8 @@ def shares(chain: Chain, level: float = 0.95) -> Shares:
                 # The prior's patterns send one message, for which f^2 = f.
                 first, second = moments.get((source, target), (0.0, 0.0))
                 square = (second + max(0.0, share * weight - first)) / weight
-                low, high = _interval(share, (square - share * share) / (weight + 1), level)
+                low, high = beta(share, (square - share * share) / (weight + 1), level)
         key = () if target == END else chain.keys(source, target)
         declared = target == END or graph is None or bool(key)
         found.append(Share(source, key, target, share, low, high, messages, declared))
     return Shares(tuple(found), level, bool(events))
-
-
-def _interval(mean: float, variance: float, level: float) -> tuple[float, float]:
-    """Return the central interval of the beta law with this mean and variance."""
-    if not 0 < mean < 1 or variance <= 0:
-        return mean, mean
-    weight = mean * (1 - mean) / variance - 1
-    tails = np.array([(1 - level) / 2, (1 + level) / 2])
-    if weight * min(mean, 1 - mean) > NORMAL:
-        low, high = mean + special.ndtri(tails) * sqrt(variance)
-    else:
-        low, high = special.betaincinv(mean * weight, (1 - mean) * weight, tails)
-    return float(low), float(high)

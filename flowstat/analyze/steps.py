@@ -20,7 +20,7 @@ from flowstat.errors import AnalysisError
 from flowstat.estimate.chain import Chain, Start, start_law
 from flowstat.results import LINEAGES, Result, Row, number
 
-__all__ = ["StateWithin", "StepChance", "Steps", "Within", "steps", "within"]
+__all__ = ["StateWithin", "StepChance", "Steps", "Within", "arrived", "steps", "within"]
 
 
 MOST = 10_000_000
@@ -224,15 +224,21 @@ def within(chain: Chain, targets: Targets | None = None, steps: int = 100, start
     steps = whole("a number of steps", steps, 0)
     law = start_law(chain, start)
     aim = aim_at(chain, targets)
-    solved = _within(aim, steps)
+    solved = arrived(aim, steps)
     states = StateRows(StateWithin, chain.names, np.minimum(solved.values, 1.0), solved.bound)
     probability, bound = weighted(law, solved)
     begin = StateWithin("(start)", chance(probability), bound)
     return Within(aim.names, steps, begin, states, chain.fans_out)
 
 
-def _within(aim: Aim, steps: int) -> Solved:
-    """Return the chances to get there within so many steps, from every state."""
+def arrived(aim: Aim, steps: int) -> Solved:
+    """Return the chances to get there within so many steps, from every state.
+
+    Raises
+    ------
+    AnalysisError
+        As `within` does.
+    """
     near = (aim.tree.depth < steps if aim.ends else aim.tree.depth <= steps) & aim.able
     values: Vector = aim.inside.astype(np.float64)
     bound = np.zeros(len(values))

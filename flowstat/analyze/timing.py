@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import inf
 from typing import ClassVar, Literal
 
+import numpy as np
+
 from flowstat.analyze.arrow_times import Latencies
+from flowstat.analyze.interval import Sampling
+from flowstat.analyze.intervals import Intervals, WithIntervals, intervals_of
 from flowstat.analyze.solve import Solved
 from flowstat.analyze.timed import Timed
+from flowstat.analyze.timed_intervals import asked_times, drawn
 from flowstat.estimate.chain import Chain, Start
-from flowstat.results import LINEAGES, Result, Row, number
+from flowstat.results import LINEAGES, Row, number
 
 __all__ = ["OutcomeTime", "Timing", "timing"]
 
@@ -39,10 +44,11 @@ class OutcomeTime:
 
 
 @dataclass(frozen=True)
-class Timing(Result):
+class Timing(WithIntervals):
     """How long runs take: those that end, and then by outcome, most probable first.
 
-    `mean` and `sd` are those of all runs, in seconds; infinite if some never end.
+    `mean` and `sd` are those of all runs, in seconds; infinite if some never end. `sure` has `mean:OUTCOME` and
+    `probability:OUTCOME`; that of a mean counts in how many latencies were recorded.
     """
 
     title: ClassVar[str] = "Timing: how long a run takes, in seconds"
@@ -51,6 +57,8 @@ class Timing(Result):
         "kind",
         "probability",
         "mean",
+        "low",
+        "high",
         "sd",
         "error_bound",
         "sd_bound",
@@ -71,7 +79,12 @@ class Timing(Result):
 
     def rows(self) -> list[Row]:
         """Return one row an outcome."""
-        return [{column: getattr(o, column) for column in self.columns} for o in self.outcomes]
+        rows = []
+        for o in self.outcomes:
+            row = {column: getattr(o, column, None) for column in self.columns}
+            row["low"], row["high"] = self.between("mean", o.outcome)
+            rows.append(row)
+        return rows
 
     def notes(self) -> tuple[str, ...]:
         """Say from when to when, and what is left out."""
@@ -83,10 +96,21 @@ class Timing(Result):
             said.append(f"A run never ends {often}: the mean over all runs is infinite.")
         if self.left_out:
             said.append(f"{self.left_out:,} less probable outcomes are left out.")
+        if self.sure:
+            said.append("low, high: of the mean.")
+        said += self.said()
         return (*said, LINEAGES) if self.fans_out else tuple(said)
 
 
-def timing(chain: Chain, start: Start = None, *, latencies: Latencies | None = None, top: int = 10) -> Timing:
+def timing(
+    chain: Chain,
+    start: Start = None,
+    *,
+    latencies: Latencies | None = None,
+    top: int = 10,
+    intervals: Intervals = "delta",
+    level: float = 0.95,
+) -> Timing:
     """Find how long runs take, by outcome.
 
     Parameters
@@ -100,6 +124,10 @@ def timing(chain: Chain, start: Start = None, *, latencies: Latencies | None = N
         The target `(end)` is what the last event of a run takes. Means are 0 or from 1e-250 to 1e250.
     top
         How many outcomes are listed, at least 0.
+    intervals
+        How intervals are found, where traces stand behind the chain: `delta`, `sample`, a `Sampling`, or None.
+    level
+        Probability that each holds its number, in (0, 1).
 
     Returns
     -------
@@ -131,6 +159,22 @@ def timing(chain: Chain, start: Start = None, *, latencies: Latencies | None = N
     (3.0, 8.25)
     """
     timed = Timed(chain, start, latencies, top)
+    found = _found(chain, timed)
+    shaken = np.random.default_rng(intervals.seed if isinstance(intervals, Sampling) else 0)
+
+    def again(other: Chain) -> dict[str, float]:
+        law = None if start is None else start
+        of = _found(other, Timed(other, law, drawn(timed.times.known, shaken), top))
+        return {f"mean:{o.outcome}": o.mean for o in of.outcomes} | {
+            f"probability:{o.outcome}": o.probability for o in of.outcomes
+        }
+
+    sure = intervals_of(chain, intervals, level, lambda: asked_times(timed, start), again)
+    return replace(found, sure=sure, level=level)
+
+
+def _found(chain: Chain, timed: Timed) -> Timing:
+    """Return the times without intervals."""
     found = []
     width = max(1, BLOCK // timed.solver.n)
     for first in range(0, len(timed.ways), width):

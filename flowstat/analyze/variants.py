@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from math import sqrt
+from sys import maxsize
 from typing import ClassVar
 
+from flowstat.analyze.derived import whole
 from flowstat.analyze.elimination import UNIT
-from flowstat.analyze.walks import Walk, ranked, walks
-from flowstat.errors import AnalysisError
+from flowstat.analyze.law import TINY
+from flowstat.analyze.walks import Walk, walks
 from flowstat.estimate.chain import Chain, Start, start_law
 from flowstat.estimate.observed import ObservedVariants, observed_variants
+from flowstat.estimate.remembering import Remembering
 from flowstat.read.traces import Traces
 from flowstat.results import LINEAGES, Result, Row, counted, number
 
@@ -164,12 +167,13 @@ def variants(
     Returns
     -------
     Variants
-        Exact, best first; equal ones by length, then names. Walks less probable than 1e-290 are left out.
+        Exact, best first; equal ones (to twelve digits) by length, then names. So are walks that are less probable
+        than the least floating-point number: their probability is given as 0, and is off by no more than its bound.
 
     Raises
     ------
     AnalysisError
-        If `top` is less than 1.
+        If `top` is no whole number of at least 1.
     ChainError
         If the start is no law over the nodes.
     TraceError
@@ -188,14 +192,15 @@ def variants(
     >>> [(v.name, v.probability) for v in variants(retry, 2).variants]
     [('pay -> ship', 0.5), ('pay -> pay -> ship', 0.25)]
     """
-    if top < 1:
-        raise AnalysisError("ask for at least one variant")
+    top = whole("top", top, 1)
     law = start_law(chain, start)
-    found = list(islice(walks(chain, law), top + 1))
+    found = list(islice(walks(chain, law), min(top, maxsize - 1) + 1))
     more = len(found) > top
     seen = observed_variants(observed) if isinstance(observed, Traces) else observed
-    listed = [_described(chain, walk, seen) for walk in found[:top]]
-    listed.sort(key=lambda v: (ranked(v.probability), len(v.nodes), v.nodes))
+    if seen is not None and isinstance(chain, Remembering):
+        seen = replace(seen, table={chain.walk(nodes): n for nodes, n in seen.table.items()})
+    described = [(walk.rank, _described(chain, walk, seen)) for walk in found[:top]]
+    listed = [v for _, v in sorted(described, key=lambda each: (each[0], len(each[1].nodes), each[1].nodes))]
     counted_runs = seen is not None and seen.runs > 0
     return Variants(
         variants=tuple(listed),
@@ -211,7 +216,7 @@ def variants(
 def _described(chain: Chain, walk: Walk, seen: ObservedVariants | None) -> Variant:
     nodes = tuple(map(chain.names.__getitem__, walk.nodes))
     p = min(walk.probability, 1.0)
-    bound = 1.01 * (len(nodes) + 1) * UNIT * p
+    bound = 1.01 * (len(nodes) + 1) * UNIT * p + TINY
     if seen is None:
         return Variant(nodes, p, bound)
     times = seen.table.get(nodes, 0.0)

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from flowstat.analyze.aim import Targets, node_mask
-from flowstat.analyze.bounded import exact, minus, quotient, times
+from flowstat.analyze.bounded import Mask, exact, minus, quotient, times
 from flowstat.analyze.elimination import UNIT
-from flowstat.analyze.solve import Solved, Solver, total
+from flowstat.analyze.gradients import collected
+from flowstat.analyze.interval import Asked
+from flowstat.analyze.intervals import Intervals, WithIntervals, how_many, intervals_of
+from flowstat.analyze.solve import Solved, Solver, Vector, total
 from flowstat.analyze.state_rows import StateRows
 from flowstat.estimate.chain import Chain, Start, start_law
-from flowstat.results import LINEAGES, Result, Row
+from flowstat.results import LINEAGES, Row
 
 __all__ = ["NodeVisits", "Visits", "visits"]
 
@@ -41,11 +45,11 @@ class NodeVisits(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Visits(Result):
-    """Expected visits, by node in the chain's order."""
+class Visits(WithIntervals):
+    """Expected visits, by node in the chain's order; `sure` has `visits:NODE` of the first ones."""
 
     title: ClassVar[str] = "Visits: how often a run comes to each node"
-    columns: ClassVar[tuple[str, ...]] = NodeVisits._fields
+    columns: ClassVar[tuple[str, ...]] = ("node", "visits", "low", "high", *NodeVisits._fields[2:])
     beside: ClassVar[tuple[str, ...]] = ("visits_bound", "variance_bound", "reached_bound", "again_bound")
     nodes: Sequence[NodeVisits]
     fans_out: bool = False
@@ -62,14 +66,28 @@ class Visits(Result):
                 f"Of {self.unasked:,} nodes in classes of more than {MANY:,} only the mean is known, since every other "
                 "number takes a solution a node: name nodes (nodes=) for theirs."
             )
+        if self.sure:
+            said.append("low, high: of the visits.")
+        said += self.said()
         return (*said, LINEAGES) if self.fans_out else tuple(said)
 
     def rows(self) -> list[Row]:
         """Return one row a node."""
-        return [v._asdict() for v in self.nodes]
+        rows = []
+        for v in self.nodes:
+            low, high = self.between("visits", v.node)
+            rows.append({**v._asdict(), "low": low, "high": high})
+        return rows
 
 
-def visits(chain: Chain, start: Start = None, nodes: Targets | None = None) -> Visits:
+def visits(
+    chain: Chain,
+    start: Start = None,
+    nodes: Targets | None = None,
+    *,
+    intervals: Intervals = "delta",
+    level: float = 0.95,
+) -> Visits:
     """Find how often runs visit each node.
 
     Parameters
@@ -80,6 +98,10 @@ def visits(chain: Chain, start: Start = None, nodes: Targets | None = None) -> V
         A node or a law over nodes; the chain's start law if not given.
     nodes
         Which to look at; all if not given. Then, of classes of more than 3,000 nodes, only the mean is found.
+    intervals
+        How intervals are found, where traces stand behind the chain: `delta`, `sample`, a `Sampling`, or None.
+    level
+        Probability that each holds its number, in (0, 1).
 
     Returns
     -------
@@ -109,7 +131,34 @@ def visits(chain: Chain, start: Start = None, nodes: Targets | None = None) -> V
     ('try', 2.0, 2.0, 1.0, 0.5)
     """
     law = start_law(chain, start)
-    asked = None if nodes is None else node_mask(chain, nodes)
+    chosen = None if nodes is None else node_mask(chain, nodes)
+    found = _found(chain, law, chosen)
+
+    def asked() -> dict[str, Asked]:
+        some = [v for v in found.nodes[: how_many(chain)] if 0 < v.visits < np.inf]
+        gains = np.zeros((len(chain.names), len(some)))
+        gains[[chain.index[v.node] for v in some], range(len(some))] = 1.0
+        made = collected(chain, start, gains, np.zeros_like(gains))
+        return {
+            f"visits:{v.node}": Asked(v.visits, gradient, partial(_visited, chain, start, v.node))
+            for v, gradient in zip(some, made, strict=True)
+        }
+
+    def again(other: Chain) -> dict[str, float]:
+        passed = Solver(other.P, other.stop).visits(other.start if start is None else law)[0].values
+        return {f"visits:{name}": float(v) for name, v in zip(chain.names, passed, strict=True) if v}
+
+    return replace(found, sure=intervals_of(chain, intervals, level, asked, again), level=level)
+
+
+def _visited(chain: Chain, start: Start, node: str, other: Chain) -> float:
+    """Return the visits to a node in a chain with other shares."""
+    law = other.start if start is None else start_law(chain, start)
+    return float(Solver(other.P, other.stop).visits(law)[0].values[chain.index[node]])
+
+
+def _found(chain: Chain, law: Vector, asked: Mask | None) -> Visits:
+    """Return the visits without intervals."""
     solver = Solver(chain.P, chain.stop)
     visited, entered = solver.visits(law)
     v = visited.values

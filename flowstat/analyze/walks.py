@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from heapq import heappop, heappush
 from math import frexp, ldexp
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy import sparse
@@ -15,13 +15,13 @@ from scipy.sparse import csgraph
 from flowstat.analyze.solve import Vector
 from flowstat.estimate.chain import Chain
 
-__all__ = ["Walk", "ranked", "walks"]
+__all__ = ["Walk", "product", "ranked", "walks"]
 
-SMALLEST = 1e-290
-"""Walks that are less probable are left out: smaller numbers lose digits."""
+DIGITS = 40
+"""Products that are the same to so many binary digits are equal."""
 
-DIGITS = 2.0**40
-"""Products that are the same to one part in so many are equal."""
+LOW = 2.0**-500
+"""Below this, a product gets a factor of `2^500`, which is counted beside it: so it never underflows."""
 
 Prefix = tuple[int, "Prefix | None"]
 """A node, and what was before it."""
@@ -29,16 +29,57 @@ Prefix = tuple[int, "Prefix | None"]
 
 @dataclass(frozen=True)
 class Walk:
-    """A complete walk from a start to where a run stops, and its probability, right to `length + 1` roundings."""
+    """A complete walk from a start to where a run stops.
+
+    Its probability is right to `length + 1` roundings, and to 5e-324; `rank` is what puts walks in order, and tells
+    apart those that are less probable than that, too.
+    """
 
     nodes: tuple[int, ...]
     probability: float
+    rank: int
 
 
-def ranked(probability: float) -> float:
-    """Return what is put in order: equal products that differ in their last digits are equal."""
-    size, exponent = frexp(probability)
-    return -ldexp(round(size * DIGITS), exponent)
+class Way(NamedTuple):
+    """One of a node's ways on: to node `j`, or -1 to the end, with chance `size * 2**power`."""
+
+    rank: int
+    name: str
+    j: int
+    size: float
+    power: int
+
+
+def ranked(size: float, power: int = 0, digits: int = DIGITS) -> int:
+    """Return what puts products `size * 2**power` in order: equal ones that differ in their last digits are equal.
+
+    `digits` is how many binary digits count.
+
+    Examples
+    --------
+    >>> ranked(0.1 + 0.2) == ranked(0.3)
+    True
+    >>> ranked(0.75, -5000) < ranked(0.7, -5000) < ranked(0.75, -5001)
+    True
+    """
+    size, exponent = frexp(size)
+    # Linear between two powers of 2, and growing with the product all the way.
+    return -((power + exponent << digits) + int((2 * size - 1) * (1 << digits) + 0.5))
+
+
+def product(size: float, power: int, *factors: float) -> tuple[float, int]:
+    """Return `size * 2**power` times some factors, again as a float and a power of 2: nothing underflows.
+
+    Examples
+    --------
+    >>> product(0.5, 0, 2.0**-1000, 2.0**-1000)
+    (0.5, -2000)
+    """
+    for factor in factors:
+        part, more = frexp(factor)
+        size, exponent = frexp(size * part)
+        power += more + exponent
+    return size, power
 
 
 def walks(chain: Chain, law: Vector) -> Iterator[Walk]:
@@ -48,58 +89,62 @@ def walks(chain: Chain, law: Vector) -> Iterator[Walk]:
     -----
     A* on prefixes with the exact best completion, so that no prefix is looked at in vain; of a node's ways on, each is
     looked at after a better one was taken (the k shortest paths of Aljazzar and Leue, Artificial Intelligence 175
-    (2011), in the form for walks). O(arrows log n) for the first walk, then O(length log k) for each.
+    (2011), in the form for walks). O(arrows log n) for the first walk, then O(length log k) for each. Products are kept
+    as a float and a power of 2, so that none is too small.
     """
-    best = _completions(chain)
+    best, scale = _completions(chain)
     names = chain.names
-    ways: dict[int, list[tuple[float, str, int, float]]] = {}
+    ways: dict[int, list[Way]] = {}
     indptr, indices, data = chain.P.indptr, chain.P.indices, chain.P.data
 
-    def of(i: int) -> list[tuple[float, str, int, float]]:
-        """Return a node's ways on, best first: (rank, name, node or -1 for the end, chance)."""
+    def of(i: int) -> list[Way]:
+        """Return a node's ways on, best first."""
         if i not in ways:
-            stop = float(chain.stop[i])
-            found = [(ranked(stop), "", -1, stop)] if stop > 0 else []
+            size, power = frexp(float(chain.stop[i]))
+            found = [Way(ranked(size, power), "", -1, size, power)] if size > 0 else []
             span = slice(int(indptr[i]), int(indptr[i + 1]))
             for j, share in zip(indices[span].tolist(), data[span].tolist(), strict=True):
-                onward = share * best[j]
-                if onward > 0:
-                    found.append((ranked(onward), names[j], j, share))
+                if best[j] > 0:
+                    size, power = frexp(share)
+                    found.append(Way(ranked(size * best[j], power + scale[j]), names[j], j, size, power))
             ways[i] = sorted(found)
         return ways[i]
 
-    # Entries: (rank, serial, chance of the prefix, prefix, which way on). Equal ranks come in the order they were
-    # pushed, which follows names: it is the same however the nodes are numbered.
-    heap: list[tuple[float, int, float, Prefix, int]] = []
+    # Entries: (rank, serial, chance of the prefix and its power of 2, prefix, which way on). Equal ranks come in the
+    # order they were pushed, which follows names: it is the same however the nodes are numbered.
+    heap: list[tuple[int, int, float, int, Prefix, int]] = []
     serial = 0
     for i in sorted(np.flatnonzero(law > 0).tolist(), key=names.__getitem__):
-        p = float(law[i])
-        if p * best[i] >= SMALLEST:
-            heappush(heap, (ranked(p * best[i]), serial, p, (i, None), 0))
+        if best[i] > 0:
+            p, power = frexp(float(law[i]))
+            heappush(heap, (ranked(p * best[i], power + scale[i]), serial, p, power, (i, None), 0))
             serial += 1
     while heap:
-        rank, _, p, prefix, which = heappop(heap)
+        rank, _, p, power, prefix, which = heappop(heap)
         options = of(prefix[0])
-        _, _, j, share = options[which]
+        way = options[which]
         if which + 1 < len(options):
-            _, _, other, chance = options[which + 1]
-            later = p * chance * best[other]
-            if later >= SMALLEST:
-                # Never before what it comes after, whatever rounding says.
-                heappush(heap, (max(rank, ranked(later)), serial, p, prefix, which + 1))
-                serial += 1
+            # Never before what it comes after, whatever rounding says.
+            later = max(rank, _onward(p, power, options[which + 1], best, scale))
+            heappush(heap, (later, serial, p, power, prefix, which + 1))
+            serial += 1
         # The best way on from where that leads is as good: it is followed to its end at once.
-        while j >= 0:
-            p, prefix = p * share, (j, prefix)
-            options = of(j)
-            _, _, j, share = options[0]
+        while way.j >= 0:
+            p, power, prefix = p * way.size, power + way.power, (way.j, prefix)
+            if p < LOW:
+                p, power = p / LOW, power - 500
+            options = of(way.j)
+            way = options[0]
             if len(options) > 1:
-                _, _, other, chance = options[1]
-                later = p * chance * best[other]
-                if later >= SMALLEST:
-                    heappush(heap, (max(rank, ranked(later)), serial, p, prefix, 1))
-                    serial += 1
-        yield Walk(_nodes(prefix), p * share)
+                heappush(heap, (_onward(p, power, options[1], best, scale), serial, p, power, prefix, 1))
+                serial += 1
+        p, power = p * way.size, power + way.power
+        yield Walk(_nodes(prefix), ldexp(p, power), ranked(p, power))
+
+
+def _onward(p: float, power: int, way: Way, best: list[float], scale: list[int]) -> int:
+    """Return the rank of the best walk of a prefix that goes on by some way."""
+    return ranked(p * way.size * best[way.j], power + way.power + scale[way.j])
 
 
 def _nodes(prefix: Prefix | None) -> tuple[int, ...]:
@@ -110,8 +155,11 @@ def _nodes(prefix: Prefix | None) -> tuple[int, ...]:
     return tuple(reversed(nodes))
 
 
-def _completions(chain: Chain) -> list[float]:
-    """Return for each node the probability of the most probable way from it to an end, and last that of the end: 1."""
+def _completions(chain: Chain) -> tuple[list[float], list[int]]:
+    """Return for each node the probability of the most probable way from it to an end, and last that of the end: 1.
+
+    They are given as floats, 0 where no way ends, and powers of 2.
+    """
     n = len(chain.names)
     rows, columns, shares = chain.arrows()
     ending = np.flatnonzero(chain.stop > 0)
@@ -128,7 +176,10 @@ def _completions(chain: Chain) -> list[float]:
     arrow = np.flatnonzero(onward[rows] == columns)
     best[rows[arrow]] = shares[arrow]
     best[:n][(onward[:n] == n) & (chain.stop == 0)] = 0.0
+    best, power = np.frexp(best)
+    scale = power.astype(np.int64)
     while (onward < n).any():
-        best = best * best[onward]
+        best, more = np.frexp(best * best[onward])
+        scale = scale + scale[onward] + more
         onward = onward[onward]
-    return best.tolist()
+    return best.tolist(), scale.tolist()

@@ -165,7 +165,7 @@ def _share(chain: Chain, change: Change) -> float:
 
 def _answers(chain: Chain, start: dict[str, float]) -> Values:
     """Return outcomes, events and visits."""
-    ends = absorption(chain, start)
+    ends = absorption(chain, start, intervals=None)
     values: Values = {("outcome", o.outcome): (o.probability, o.error_bound) for o in ends.outcomes}
     values["events", "mean"] = ends.events, ends.events_bound
     values["events", "standard deviation"] = ends.events_sd, ends.events_sd_bound
@@ -177,7 +177,7 @@ def _answers(chain: Chain, start: dict[str, float]) -> Values:
 
 def _loops(chain: Chain, start: dict[str, float]) -> Values:
     values: Values = {}
-    for loop in loops(chain, start).loops:
+    for loop in loops(chain, start, intervals=None).loops:
         name = loop.name if loop.kind == "self" else "{" + ", ".join(sorted(loop.nodes)) + "}"
         values["loop", name] = loop.entered, None
         if loop.again:

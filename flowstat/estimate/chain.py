@@ -21,6 +21,8 @@ from flowstat.read.words import shown
 if TYPE_CHECKING:
     import networkx as nx
 
+    from flowstat.estimate.posterior import Posterior
+
 __all__ = ["Chain", "Start", "estimate"]
 
 Vector = npt.NDArray[np.float64]
@@ -152,6 +154,13 @@ class Chain:
     def fans_out(self) -> bool:
         """Whether events of its traces send several messages, so that a run has several lineages."""
         return self.counts is not None and self.counts.fans_out
+
+    @cached_property
+    def posterior(self) -> Posterior | None:
+        """The Dirichlet laws that the shares are the means of; None where no traces stand behind them."""
+        from flowstat.estimate.posterior import posterior_of
+
+        return posterior_of(self)
 
     def keys(self, source: str, target: str) -> tuple[str, ...]:
         """Return the topic keys of the graph's arrows from one node to another; empty if undeclared."""

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from math import isinf
 
 from flowstat.analyze.absorption import Absorption
 from flowstat.analyze.cycles import Cycles
 from flowstat.analyze.flows import Flows
+from flowstat.analyze.intervals import WithIntervals
 from flowstat.analyze.loops import Loop
 from flowstat.estimate.chain import END, Chain
+from flowstat.estimate.remembering import Remembering
 from flowstat.read.words import shown
 from flowstat.results import counted, number
 
@@ -39,8 +42,8 @@ def percent(share: float) -> str:
     return f"{100 * share:.1f}%"
 
 
-def loop_sentence(loop: Loop, fans_out: bool = False) -> str:
-    """Return what a loop is, how often runs take it, how they leave it, and what it carries.
+def loop_sentence(loop: Loop, fans_out: bool = False, sure: WithIntervals | None = None) -> str:
+    """Return what a loop is, how often runs take it, how they leave it, and what it carries; with intervals, if given.
 
     Where several lineages of a run can come to it, its chances are those of one of them; where any runs fan
     out (`fans_out`), so is what it carries. The sentence says so.
@@ -61,7 +64,9 @@ def loop_sentence(loop: Loop, fans_out: bool = False) -> str:
     elif isinf(loop.rounds):
         return f"{what}: entered in {percent(loop.entered)} of {runs}, and never left: such a {run} never ends."
     else:
-        taken = f"entered in {percent(loop.entered)} of {runs}, {number(loop.rounds)} rounds on average"
+        often = percent(loop.entered) + _between(sure, "entered", loop.name, percent)
+        taken = f"entered in {often} of {runs}, {number(loop.rounds)} rounds on average"
+        taken += _between(sure, "rounds", loop.name, number)
     sentence = f"{what}: {taken}"
     if len(loop.entries) > 1:
         sentence += f"; {runs} come in at {_named([shown(e) for e in loop.entries])}"
@@ -78,10 +83,16 @@ def loop_sentence(loop: Loop, fans_out: bool = False) -> str:
         sentence += "; leaves " + ", ".join(ways + more)
     if loop.time:
         sentence += f"; takes {number(loop.time)} s of a {run} on average"
-    return f"{sentence}; carries {percent(loop.share)} of {events}; {_gain(loop)}."
+    return f"{sentence}; carries {percent(loop.share)} of {events}; {_gain(loop, sure)}."
 
 
-def _gain(loop: Loop) -> str:
+def _between(sure: WithIntervals | None, column: str, line: str, told: Callable[[float], str]) -> str:
+    """Return the interval of a number, as it is put behind it; nothing if there is none."""
+    low, high = sure.between(column, line) if sure is not None else (None, None)
+    return "" if low is None or high is None else f" ({told(low)} to {told(high)})"
+
+
+def _gain(loop: Loop, sure: WithIntervals | None = None) -> str:
     """Return a loop's gain and what it means; one that can't be told from 1 by its digits is told by its word only."""
     if loop.gain is None:
         return "its gain is not known"
@@ -92,7 +103,7 @@ def _gain(loop: Loop) -> str:
     said = "1" if loop.effect == "keeps" else number(loop.gain)
     if said == "1" and loop.effect != "keeps":
         said = "just below 1" if loop.effect == "dampens" else "just above 1"
-    return f"gain {said}, {loop.effect}"
+    return f"gain {said}{_between(sure, 'gain', loop.name, number)}, {loop.effect}"
 
 
 def absorption_sentences(result: Absorption) -> list[str]:
@@ -130,6 +141,8 @@ def data_sentences(chain: Chain, *, lineages: bool = True) -> list[str]:
 
     Without `lineages` the numbers are about whole runs, with all their messages.
     """
+    if isinstance(chain, Remembering) and chain.one is not None:
+        return [*data_sentences(chain.one, lineages=lineages), chain.sentence()]
     counts = chain.counts
     said = [f"{counted(len(chain.names), 'node')}, {counted(chain.P.nnz, 'pair')} of them with messages between."]
     if counts is None:

@@ -14,18 +14,15 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable
 from typing import NamedTuple
 
-from flowstat.errors import SHOWN_AT_ONCE, GraphError, Mistake
+from flowstat.errors import SHOWN_AT_ONCE, GraphError
 from flowstat.read.graph import SHARE_SLACK, Arrow, Component, Graph, Route
+from flowstat.read.placing import placed
 from flowstat.read.topics import ANY_KEY
 from flowstat.read.words import ARGUMENT, is_storable, quote, quote_argument, quote_key, shown
 
 __all__ = ["format_native", "parse_native"]
-
-EXCERPT = 100
-"""How much of a long line an error shows."""
 
 _NUMBER = r"(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?"
 _SHARE = rf"@{_NUMBER}(?=[\s;,\[\]]|->|//|\Z)"
@@ -51,11 +48,11 @@ def parse_native(text: str, origin: str = "<text>") -> Graph:
     try:
         text.encode()
     except UnicodeEncodeError as error:
-        raise GraphError("", _place(text, [(error.start, "half a surrogate pair is no text")]), origin) from None
+        raise GraphError("", placed(text, [(error.start, "half a surrogate pair is no text")]), origin) from None
     parser = _Parser(text)
     parser.run()
     if parser.mistakes:
-        raise GraphError("", _place(text, parser.mistakes), origin)
+        raise GraphError("", placed(text, parser.mistakes), origin)
     arrows = tuple([Arrow(*triple, share) for triple, share in parser.arrows.items()])
     return Graph(tuple(parser.nodes), arrows, tuple(parser.components))
 
@@ -327,25 +324,6 @@ class _Parser:
 def _match_end(pattern: re.Pattern[str], text: str, at: int) -> int:
     found = pattern.match(text, at)
     return found.end() if found else at
-
-
-def _place(text: str, mistakes: Iterable[tuple[int, str]]) -> list[Mistake]:
-    """Turn offsets into lines and columns, with the line and a caret under it."""
-    placed = []
-    line, line_start, seen = 1, 0, 0
-    for position, message in sorted(mistakes):
-        if position == len(text):
-            # What is missing at the end of the file is shown where its last words are.
-            position = max(seen, len(text.rstrip()))
-        line += text.count("\n", seen, position)
-        line_start = max(line_start, text.rfind("\n", seen, position) + 1)
-        seen = position
-        column = position - line_start
-        cut = max(0, column - EXCERPT // 2)
-        content = text[line_start + cut : line_start + cut + EXCERPT].split("\n", 1)[0].replace("\t", " ")
-        excerpt = f"    {content}\n    {' ' * (column - cut)}^"
-        placed.append(Mistake(line, column + 1, message, excerpt))
-    return placed
 
 
 def format_native(graph: Graph) -> str:

@@ -9,13 +9,13 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import lru_cache
 
 from flowstat.errors import TraceError
 from flowstat.read.words import quote, shown
 
-__all__ = ["format_pattern", "parse_pattern", "sorted_pattern"]
+__all__ = ["format_pattern", "parse_pattern", "pattern_of", "sorted_pattern"]
 
 _part = re.compile(r'([^\s"*]+|"(?:[^"\\]|\\.)*")(?:\*([1-9][0-9]{0,17}))?(?: |\Z)')
 
@@ -28,7 +28,18 @@ def format_pattern(targets: Iterable[str]) -> str:
     >>> format_pattern(["notify", "invoice", "notify"])
     'invoice notify*2'
     """
-    return _text(sorted(Counter(targets).items()))
+    return pattern_of(Counter(targets))
+
+
+def pattern_of(times: Mapping[str, int]) -> str:
+    """Return the send pattern with so many messages to each node.
+
+    Examples
+    --------
+    >>> pattern_of({"notify": 1_000_000, "invoice": 1})
+    'invoice notify*1000000'
+    """
+    return _text(sorted(times.items()))
 
 
 @lru_cache(maxsize=65536)

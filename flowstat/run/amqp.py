@@ -25,13 +25,13 @@ from flowstat.run.amqp_core import Core
 from flowstat.run.amqp_dead import dead_letters
 from flowstat.run.amqp_hand import Hand
 from flowstat.run.amqp_link import Link
-from flowstat.run.amqp_locks import NodeLock
+from flowstat.run.amqp_locks import Lock, lock_of
 from flowstat.run.amqp_names import Names
 from flowstat.run.amqp_reconnect import reconnecting, say_so
 from flowstat.run.amqp_result import DeadLetter, WorkResult
 from flowstat.run.amqp_session import Session
 from flowstat.run.amqp_shards import Shards
-from flowstat.run.amqp_thread import Thread
+from flowstat.run.amqp_thread import Thread, run_to_end
 from flowstat.run.behaviour import unknown_node
 
 if TYPE_CHECKING:
@@ -99,7 +99,13 @@ def work(
     Events reach the operating system before they count as recorded: they outlive the process, not the machine. A
     behaviour without a state may be called again for a message that a killed worker had not recorded yet, and by two
     workers at once after a broken connection; the ids and `ctx.random` are the same then. Timers (`ctx.after`, retries)
-    wait at the broker, to three digits of their milliseconds, never shorter.
+    wait at the broker, to three digits of their milliseconds, never shorter, five years at most; a body has at most 16
+    megabytes there. A message that a sender publishes twice may reach two workers at once: its event is in both traces
+    under one id, counts once, and is applied to a state once.
+
+    A queue that an operator has bounded (`max-length`) refuses what it has no room for: that is said, and waited for,
+    and the messages that it comes from stay unacknowledged. Around a loop of bounded queues that may be for ever. An
+    arrow that a later graph no longer has keeps its binding at the broker: what comes by it goes to the dead letters.
     """
     chosen = tuple(app.graph.nodes if nodes is None else dict.fromkeys(nodes))
     for node in chosen:
@@ -110,7 +116,7 @@ def work(
     name = worker or f"{socket.gethostname()}-{os.getpid()}-{os.urandom(3).hex()}"
     shards = Shards(traces, name)
     thread = Thread()
-    locks = {node: NodeLock(shards.folder, node) for node in chosen}
+    locks = {node: lock_of(shards.folder, node) for node in chosen}
     ended = False
     try:
         hand = Hand(Core(app.graph, app.behaviours, app.seed, thread.run), shards, batch, limit)
@@ -119,7 +125,7 @@ def work(
         made.prefetch = prefetch or (256 if batch == 1 else 16)
         made.single = batch == 1
         with _signals_kept():
-            result = asyncio.run(made.run())
+            result = run_to_end(made.run, lambda: made.end(signal.SIGINT))
         ended = True
         return result
     except asyncio.CancelledError:  # a second signal
@@ -147,7 +153,7 @@ class Worker:
         nodes: tuple[str, ...],
         hand: Hand,
         shards: Shards,
-        locks: Mapping[str, NodeLock],
+        locks: Mapping[str, Lock],
         thread: Thread,
         say: Callable[[str], object],
     ) -> None:
@@ -167,8 +173,9 @@ class Worker:
     async def run(self) -> WorkResult:
         """Work until it is to end."""
         self.stop = asyncio.Event()
+        self._main = asyncio.current_task()
         self._watch_signals()
-        dead: tuple[tuple[DeadLetter, ...], int] = ((), 0)
+        dead: tuple[tuple[DeadLetter, ...], int] | None = None
 
         async def serve(connection: AbstractConnection) -> None:
             nonlocal dead
@@ -177,6 +184,9 @@ class Worker:
             dead = await dead_letters(link, self.shards.folder)
 
         await reconnecting(self.broker, serve, self.stop, self.say)
+        if dead is None:
+            self.say("the dead-letter queue could not be looked at: the connection was lost before")
+            dead = (), 0
         hand = self.hand
         return WorkResult(
             worker=self.shards.worker,
@@ -197,17 +207,15 @@ class Worker:
         if threading.current_thread() is not threading.main_thread():
             return
         loop = asyncio.get_running_loop()
-        main = asyncio.current_task()
-        assert main is not None
-
-        def end(number: int) -> None:
-            if self.stop.is_set():
-                main.cancel()
-            self.interrupted |= number == signal.SIGINT
-            self.stop.set()
-
         for number in SIGNALS:
-            loop.add_signal_handler(number, end, number)
+            loop.add_signal_handler(number, self.end, number)
+
+    def end(self, number: int) -> None:
+        """Do what a signal tells; from its event loop."""
+        if self.stop.is_set() and self._main is not None:
+            self._main.cancel()
+        self.interrupted |= number == signal.SIGINT
+        self.stop.set()
 
 
 @contextmanager
@@ -221,4 +229,5 @@ def _signals_kept() -> Iterator[None]:
         yield
     finally:
         for number, handler in before.items():
-            signal.signal(number, handler)
+            if handler is not None:  # of a program that embeds Python
+                signal.signal(number, handler)

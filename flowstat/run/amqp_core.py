@@ -26,6 +26,9 @@ __all__ = ["Core", "Emitted", "Event", "dropped_span"]
 MOST_EMITS = 100_000
 """What one event may emit: more is a mistake of its behaviour."""
 
+LONGEST_WAIT = 5 * 365 * 86_400
+"""Seconds that a message may wait at the broker: RabbitMQ takes ten years, of which some are for rounding up."""
+
 
 class Emitted(msgspec.Struct, array_like=True):
     """One emit of an event that an arrow takes: the how manyth, its key, nanoseconds to wait, attempts, body."""
@@ -118,8 +121,10 @@ class Core:
             self._routes[node, key] = found
         return found
 
-    def handle(self, letter: Letter, source: str | None, key: str, node: str, now: Callable[[], int]) -> Event:
-        """Handle a message at a node."""
+    def handle(
+        self, letter: Letter, source: str | None, key: str, node: str, now: Callable[[], int], again: bool = False
+    ) -> Event:
+        """Handle a message at a node; `again`: as it was handled before, and `ctx.sleep` takes no time."""
         started = now()
         behaviour = self._behaviours.get(node)
         span = span_of(letter.id, node)
@@ -128,7 +133,7 @@ class Core:
         if behaviour is None:
             out = [(key, 0, 0, letter.body)] if self.graph.outgoing[node] else []
         else:
-            context = _Context(node, started, f"{self._seed} {letter.id} {node}")
+            context = _Context(node, started, f"{self._seed} {letter.id} {node}", again)
             try:
                 message = Message(node, key, unpack(letter.body), int(letter.trace[16:], 16))
                 self._handlers[node](self._states.get(node), message, context)
@@ -165,7 +170,11 @@ class Core:
         tried = (letter.tried if source == behaviour.node else 0) + 1
         if tried > retry.times:
             return [(retry.then, 0, 0, letter.body)]
-        return [(retry.key, nanoseconds(retry.after(tried)), tried, letter.body)]
+        try:
+            wait = min(retry.after(tried), LONGEST_WAIT)
+        except OverflowError:
+            wait = LONGEST_WAIT
+        return [(retry.key, nanoseconds(wait), tried, letter.body)]
 
 
 def dropped_span(event: Event, index: int) -> str:
@@ -181,15 +190,16 @@ def _child(event: Event, index: int) -> str:
 class _Context:
     """The `Context` of one event: its clock stands still, so that the event is the same when it is handled again."""
 
-    __slots__ = ("_open", "_out", "_random", "_seed", "node", "now")
+    __slots__ = ("_again", "_open", "_out", "_random", "_seed", "node", "now")
 
-    def __init__(self, node: str, now: int, seed: str) -> None:
+    def __init__(self, node: str, now: int, seed: str, again: bool) -> None:
         self.node = node
         self.now: int | None = now
         self._seed = seed
         self._random: Random | None = None
         self._out: list[tuple[str, int, int, msgspec.Raw]] = []
         self._open = True
+        self._again = again
 
     @property
     def random(self) -> Random:
@@ -201,10 +211,16 @@ class _Context:
         self._send(body, key, 0)
 
     def after(self, seconds: float, key: str = "", body: object = None) -> None:
-        self._send(body, key, nanoseconds(seconds))
+        wait = nanoseconds(seconds)
+        if wait > LONGEST_WAIT * SECOND:
+            raise ValueError(
+                f"a message waits {LONGEST_WAIT:,} seconds (five years) at a broker at most, not {seconds!r}"
+            )
+        self._send(body, key, wait)
 
     def sleep(self, seconds: float) -> Awaitable[None]:
-        return asyncio.sleep(nanoseconds(seconds) / SECOND)
+        wait = nanoseconds(seconds)
+        return asyncio.sleep(0 if self._again else wait / SECOND)
 
     def close(self) -> list[tuple[str, int, int, msgspec.Raw]]:
         self._open = False

@@ -6,6 +6,7 @@ It runs in a thread of its own, so that the connection lives while a behaviour t
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from time import monotonic, time_ns
@@ -15,9 +16,10 @@ from flowstat.errors import RunError
 from flowstat.read.words import shown
 from flowstat.run.amqp_core import Core, Emitted, Event
 from flowstat.run.amqp_link import BROKER_LIMIT, Post
+from flowstat.run.amqp_outgoing import GivenUp
 from flowstat.run.amqp_rows import Kept, Row
 from flowstat.run.amqp_shards import Shards
-from flowstat.run.amqp_wire import VERSION, Letter, Parcel, Refused, Wire, in_parcels, pack, read, span_of
+from flowstat.run.amqp_wire import VERSION, Letter, Parcel, Refused, Wire, in_parcels, read, span_of, write
 from flowstat.run.tally import Tally
 
 __all__ = ["Delivery", "Hand", "Step"]
@@ -49,10 +51,10 @@ class Delivery:
 
 @dataclass
 class Step:
-    """What was handled at once: what is to be sent (to the dead letters with a reason), and whose part that is."""
+    """What was handled at once: what is to be sent, what is given up, and which deliveries have a part in it."""
 
     posts: list[Post] = field(default_factory=list)
-    given_up: list[tuple[Post, str]] = field(default_factory=list)
+    given_up: list[GivenUp] = field(default_factory=list)
     deliveries: list[Delivery] = field(default_factory=list)
 
 
@@ -78,8 +80,8 @@ class Hand:
         self._events: list[Event] = []
         self._fresh: set[str] = set()
 
-    def restore(self, node: str) -> None:
-        """Bring a node's state to where its recorded events have left it.
+    def restore(self, node: str, stop: Callable[[], bool] = lambda: False) -> bool:
+        """Bring a node's state to where its recorded events have left it; return whether it is, and not told to stop.
 
         Raises
         ------
@@ -89,7 +91,10 @@ class Hand:
         self.core.settle(node)
         for row, kept in self.shards.history(node):
             letter = Letter(kept.message, row["trace_id"], row["parent_id"], kept.tried, row["sent_at"], kept.body)
-            again = self.core.handle(letter, row["parent"], row["key"], node, partial(int, row["started_at"]))
+            if stop():
+                return False
+            now = partial(int, row["started_at"])
+            again = self.core.handle(letter, row["parent"], row["key"], node, now, again=True)
             same = (again.sent, again.status, again.turn) == (row["sent"], row["status"], kept.turn)
             if not same or again.emits != kept.emits:
                 raise RunError(
@@ -98,6 +103,7 @@ class Hand:
                     "(real time, chance of its own, a file), or is not the one that ran"
                 )
             self.replayed[node] = kept.turn or 0
+        return True
 
     def work(self, deliveries: deque[Delivery]) -> Step:
         """Handle deliveries, from the first on, for a short while; those that are done are taken away."""
@@ -164,7 +170,7 @@ class Hand:
         if tries >= self.limit:
             self.shards.give_up(letter, parcel.source, parcel.key, delivery.node)
             why = f"tried {tries} times after its worker had ended at it"
-            step.given_up.append((Post(only, delivery.node), why))
+            step.given_up.append(GivenUp(delivery.node, write(only, single=True), why))
             return True
         if delivery.count >= BROKER_LIMIT // 2:
             # It was only in hand when others ended their worker: sent anew, its count begins anew too.
@@ -180,11 +186,13 @@ class Hand:
         try:
             parcel = read(delivery.wire)
         except Refused as refused:
-            step.given_up.append((Post(_unread(delivery.wire), delivery.node), str(refused)))
+            step.given_up.append(GivenUp(delivery.node, delivery.wire, str(refused)))
             return
         if not self.core.takes(parcel.source, parcel.key, delivery.node):
             why = f"the graph has no arrow {parcel.source}/{parcel.key} -> {delivery.node}"
-            step.given_up.append((Post(parcel, delivery.node), why))
+            for letter in parcel.letters:
+                self.shards.give_up(letter, parcel.source, parcel.key, delivery.node)
+            step.given_up.append(GivenUp(delivery.node, delivery.wire, why))
             return
         delivery.parcel = parcel
 
@@ -221,11 +229,6 @@ class Hand:
         )
         for emitted in kept.emits:
             posts.setdefault((event.node, emitted.key, _milliseconds(emitted), True), []).append(emitted.letter(event))
-
-
-def _unread(wire: Wire) -> Parcel:
-    message = wire.message_id or ""
-    return Parcel(VERSION, None, wire.key, True, [Letter(message, "0" * 32, None, 0, None, pack(wire.body))])
 
 
 def _milliseconds(emitted: Emitted) -> int:

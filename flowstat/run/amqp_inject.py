@@ -11,7 +11,7 @@ from contextlib import suppress
 from hashlib import blake2b
 from queue import Empty, Queue
 from time import time_ns
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -20,9 +20,10 @@ from flowstat.read.words import shown
 from flowstat.run.amqp_core import Core
 from flowstat.run.amqp_link import Link, Post
 from flowstat.run.amqp_names import LONGEST_KEY, Names
+from flowstat.run.amqp_outgoing import Outgoing
 from flowstat.run.amqp_reconnect import reconnecting, say_so
 from flowstat.run.amqp_result import WorkResult
-from flowstat.run.amqp_thread import Thread
+from flowstat.run.amqp_thread import Thread, run_to_end
 from flowstat.run.amqp_wire import VERSION, Letter, Parcel, in_parcels, pack
 from flowstat.run.behaviour import unknown_node
 from flowstat.run.loop import Injection
@@ -67,7 +68,11 @@ def inject(
         If aio-pika is not installed, there is no broker at the start, or an injection is no message for a node; those
         before it are sent then.
     """
-    return asyncio.run(_Injector(app, broker, injections, Names(graph), batch, say or say_so).run())
+    injector = _Injector(app, broker, injections, Names(graph), batch, say or say_so)
+    try:
+        return run_to_end(injector.run, injector.end)
+    except asyncio.CancelledError:
+        raise KeyboardInterrupt from None
 
 
 class _Injector:
@@ -91,13 +96,22 @@ class _Injector:
         self.session = os.urandom(16)
         self.open: dict[int, Post] = {}
         self.ready: deque[Post] = deque()
-        self.wrong: Exception | None = None
+        self.wrong: BaseException | None = None
         self.source = _Source(injections, 16 * batch)
+        self.taking: asyncio.Future[list[Injection] | None] | None = None
+        self.main: asyncio.Task[Any] | None = None
+
+    def end(self) -> None:
+        """End it at once; from its event loop."""
+        if self.main is not None:
+            self.main.cancel()
 
     async def run(self) -> WorkResult:
         self.thread = Thread()
+        self.main = asyncio.current_task()
+        self.never = asyncio.Event()
         try:
-            await reconnecting(self.broker, self._serve, asyncio.Event(), self.say)
+            await reconnecting(self.broker, self._serve, self.never, self.say)
         finally:
             self.thread.close(wait=False)
         if self.wrong:
@@ -109,12 +123,13 @@ class _Injector:
         core = Core(app.graph, app.behaviours, app.seed, lambda coroutine: None)
         link = Link(connection, app.graph, self.names, filter(core.has_state, app.graph.nodes), self.batch == 1)
         await link.open(1)
+        outgoing = Outgoing(link, self.never, self.say)
         places = asyncio.Semaphore(IN_FLIGHT)
         tasks: set[asyncio.Task[None]] = set()
 
         async def send(number: int, post: Post) -> None:
             try:
-                await link.send(post)
+                await outgoing.send(post)
                 self.open.pop(number, None)
                 self.sent += len(post.parcel.letters)
             finally:
@@ -124,16 +139,14 @@ class _Injector:
             assert post.only is not None
             await link.declare([post.only])
             await places.acquire()
-            for task in [t for t in tasks if t.done()]:
-                tasks.discard(task)
-                task.result()
+            _settle(tasks)
             tasks.add(asyncio.create_task(send(number, post)))
 
         try:
             for number, post in sorted(self.open.items()):
                 parcel = Parcel(VERSION, None, post.parcel.key, True, post.parcel.letters)
                 await begin(number, post._replace(parcel=parcel))
-            while self.ready or await self._take():
+            while self.ready or await self._take(tasks):
                 self.number += 1
                 self.open[self.number] = self.ready.popleft()
                 await begin(self.number, self.open[self.number])
@@ -143,10 +156,19 @@ class _Injector:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _take(self) -> bool:
-        """Make ready what has come meanwhile, that of one node and key together; return whether there is something."""
+    async def _take(self, tasks: set[asyncio.Task[None]]) -> bool:
+        """Make ready what has come meanwhile, that of one node and key together; return whether there is something.
+
+        It raises what one of the tasks has raised: while nothing comes, a lost connection is made again too.
+        """
         while not self.ready and self.wrong is None:
-            some = await self.thread.do(self.source.take)
+            if self.taking is None:
+                self.taking = self.thread.do(self.source.take)
+            while not self.taking.done():
+                waits: list[asyncio.Future[Any]] = [self.taking, *tasks]
+                await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+                _settle(tasks)
+            some, self.taking = self.taking.result(), None
             if some is None:
                 self.wrong = self.source.error
                 return False
@@ -180,6 +202,13 @@ class _Injector:
             raise RunError(f"can't inject {shown(repr(injection))}: {error}") from None
 
 
+def _settle(tasks: set[asyncio.Task[None]]) -> None:
+    """Take the tasks away that are done; raise what one of them has raised."""
+    for task in [t for t in tasks if t.done()]:
+        tasks.discard(task)
+        task.result()
+
+
 class _Source:
     """Injections, read in a thread of their own: the connection lives while they are waited for."""
 
@@ -188,7 +217,7 @@ class _Source:
         self._most = most
         self._queue: Queue[Injection | None] = Queue(2 * most)
         self._thread = threading.Thread(target=self._read, daemon=True)
-        self.error: Exception | None = None
+        self.error: BaseException | None = None
 
     def take(self) -> list[Injection] | None:
         """Wait for the next injection, and return it with those that are there too; None at the end."""
@@ -209,6 +238,6 @@ class _Source:
         try:
             for injection in self._injections:
                 self._queue.put(injection)
-        except Exception as error:
+        except BaseException as error:  # also of a generator that exits
             self.error = error
         self._queue.put(None)

@@ -1,17 +1,19 @@
-"""The connection to a broker: what is declared there, and how messages are sent so that none is lost."""
+"""The connection to a broker, and what is declared there."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from flowstat.errors import RunError
-from flowstat.read.graph import Graph
+from flowstat.read.graph import Arrow, Graph
+from flowstat.read.topics import matches
 from flowstat.read.words import shown
 from flowstat.run.amqp_names import LONGEST_KEY, Names
-from flowstat.run.amqp_wire import Parcel, Wire, write
+from flowstat.run.amqp_wire import Parcel, Wire
 
 if TYPE_CHECKING:
     from aio_pika.abc import AbstractChannel, AbstractConnection, AbstractExchange, AbstractIncomingMessage
@@ -21,14 +23,12 @@ __all__ = ["BROKER_LIMIT", "Link", "Post", "connect", "wire_of"]
 BROKER_LIMIT = 100
 """Deliveries after which the broker itself gives a message up; workers do so long before, or send it anew."""
 
-WAIT = (0.05, 2.0)
-"""Seconds to wait before a message is sent again that a broker has refused, as its queue is full: first, at most."""
-
-RETURNS = 5
-"""How often a message may come back, as no queue takes it, though all were declared anew."""
-
 RENEW = 300.0
-"""Seconds after which a timer's queue is declared again; the broker removes it when that was twice as long ago."""
+"""Seconds after which a timer's queue is declared again."""
+
+UNUSED = 7 * 86_400.0
+"""Seconds, beside those that it keeps a message, after which the broker removes a timer's queue that was not declared
+again. With it go messages that the queue they are for had no room for in all that time."""
 
 
 async def connect(url: str, timeout: float = 20.0) -> AbstractConnection:
@@ -105,9 +105,12 @@ class Link:
     ) -> None:
         self.names = names
         self._connection = connection
+        self.single = single
         self._graph = graph
         self._states = frozenset(states)
-        self._single = single
+        self._into: dict[str, list[Arrow]] = {}
+        for arrow in graph.arrows:
+            self._into.setdefault(arrow.target, []).append(arrow)
         self._exchanges: dict[str, AbstractExchange] = {}
         self._declared: set[str] = set()
         self._timers: dict[str, float] = {}
@@ -132,25 +135,30 @@ class Link:
         RunError
             If they are there already and are other ones, or a key is too long.
         """
-        from aio_pika import ExchangeType
-        from aio_pika.exceptions import ChannelPreconditionFailed
-
         wanted = [node for node in dict.fromkeys(nodes) if node not in self._declared]
         if not wanted:
             return
-        channel = self.outgoing
-        try:
-            dead = await channel.declare_exchange(self.names.dead, ExchangeType.TOPIC, durable=True)
-            # Looked at again and again: the limit that brokers set by themselves would end its messages.
-            arguments: dict[str, Any] = {"x-queue-type": "quorum", "x-delivery-limit": 2**31 - 1}
-            await (await channel.declare_queue(self.names.dead, durable=True, arguments=arguments)).bind(dead, "#")
+        await self.declare_dead()
+        with _as_it_was():
             for node in wanted:
-                await self._declare(node, channel)
-        except ChannelPreconditionFailed as error:
-            raise RunError(
-                f"the broker has a queue or exchange of this name that is another one: {error}; was it made when a "
-                "node had no state, or by another version? Delete it there, once it is empty"
-            ) from None
+                await self._declare(node, self.outgoing)
+
+    async def declare_anew(self, nodes: Iterable[str]) -> None:
+        """Declare the queues of nodes once more, and timers when they are next used: something was removed."""
+        self._declared.clear()
+        self._timers.clear()
+        await self.declare(nodes)
+
+    async def declare_dead(self) -> None:
+        """Declare the queue of the messages that were given up."""
+        from aio_pika import ExchangeType
+
+        # Looked at again and again: the limit that brokers set by themselves would end its messages.
+        arguments: dict[str, Any] = {"x-queue-type": "quorum", "x-delivery-limit": 2**31 - 1}
+        with _as_it_was():
+            dead = await self.outgoing.declare_exchange(self.names.dead, ExchangeType.TOPIC, durable=True)
+            queue = await self.outgoing.declare_queue(self.names.dead, durable=True, arguments=arguments)
+            await queue.bind(dead, "#")
 
     async def _declare(self, node: str, channel: AbstractChannel) -> None:
         from aio_pika import ExchangeType
@@ -167,65 +175,19 @@ class Link:
         queue = await channel.declare_queue(self.names.queue(node), durable=True, arguments=arguments)
         entry = await channel.declare_exchange(self.names.entry(node), ExchangeType.TOPIC, durable=True)
         await queue.bind(entry, "#")
-        for arrow in self._graph.arrows:
-            if arrow.target != node:
-                continue
+        for arrow in self._into.get(node, ()):
             if len(arrow.key.encode()) > LONGEST_KEY:
                 raise RunError(f"the key {shown(arrow.key)} has more than the {LONGEST_KEY} bytes that AMQP allows")
             source = await channel.declare_exchange(self.names.emitted(arrow.source), ExchangeType.TOPIC, durable=True)
             await queue.bind(source, arrow.key)
         self._declared.add(node)
 
-    async def send(self, post: Post) -> None:
-        """Send messages, and wait until the broker has them on its disks; as often as its queue is full.
+    def targets(self, node: str, key: str) -> list[str]:
+        """Return the nodes whose queues take what a node sends with a key."""
+        return list(dict.fromkeys(a.target for a in self._graph.outgoing[node] if matches(a.key, key)))
 
-        Raises
-        ------
-        RunError
-            If no queue takes them.
-        aiormq.exceptions.AMQPError, OSError, RuntimeError
-            If the connection is lost: whether they were sent is not known then.
-        """
-        from aio_pika.exceptions import DeliveryError, PublishError
-
-        made = self._message(write(post.parcel, self._single))
-        wait, returned = WAIT[0], 0
-        while True:
-            exchange, key = await self._exchange(post)
-            try:
-                await exchange.publish(made, key, mandatory=True)
-                return
-            except PublishError:
-                returned += 1
-                if returned == RETURNS:
-                    raise RunError(
-                        f"no queue takes what {shown(post.node)} sends with the key {shown(post.parcel.key)}, though "
-                        "it was declared: does something on the broker remove queues or bindings?"
-                    ) from None
-                self._declared.clear()
-                self._timers.clear()
-                await self.declare([post.only] if post.only else [a.target for a in self._graph.outgoing[post.node]])
-            except DeliveryError:
-                await asyncio.sleep(wait)
-                wait = min(2 * wait, WAIT[1])
-
-    async def give_up(self, post: Post, why: str) -> None:
-        """Send messages to where those go that nobody handles, with the reason."""
-        wire = write(post.parcel, self._single)
-        headers = {**wire.headers, "flowstat-node": post.node, "flowstat-reason": why}
-        exchange = await self._at(self.names.dead)
-        await exchange.publish(self._message(wire._replace(headers=headers)), post.parcel.key, mandatory=True)
-
-    async def _exchange(self, post: Post) -> tuple[AbstractExchange, str]:
-        """Return where messages go: along the arrows, to one node, or to wait."""
-        if post.only is not None:
-            return await self._at(self.names.entry(post.only)), post.parcel.key
-        if not post.wait:
-            return await self._at(self.names.emitted(post.node)), post.parcel.key
-        return await self._at(await self._timer(post.node, post.wait)), post.parcel.key
-
-    async def _timer(self, node: str, wait: int) -> str:
-        """Declare what keeps messages for so many milliseconds and then sends them on, with their key."""
+    async def timer(self, node: str, wait: int) -> AbstractExchange:
+        """Return what keeps messages for so many milliseconds, and then sends them on as the node does."""
         from aio_pika import ExchangeType
 
         name = self.names.timer(node, wait)
@@ -234,31 +196,37 @@ class Link:
             arguments: dict[str, Any] = {
                 "x-queue-type": "quorum",
                 "x-message-ttl": wait,
-                "x-expires": wait + int(2000 * RENEW),
+                "x-expires": wait + int(1000 * UNUSED),
                 "x-dead-letter-exchange": self.names.emitted(node),
                 "x-dead-letter-strategy": "at-least-once",
                 "x-overflow": "reject-publish",
             }
-            queue = await self.outgoing.declare_queue(name, durable=True, arguments=arguments)
-            exchange = await self.outgoing.declare_exchange(name, ExchangeType.TOPIC, durable=True, auto_delete=True)
-            await queue.bind(exchange, "#")
+            with _as_it_was():
+                queue = await self.outgoing.declare_queue(name, durable=True, arguments=arguments)
+                exchange = await self.outgoing.declare_exchange(
+                    name, ExchangeType.TOPIC, durable=True, auto_delete=True
+                )
+                await queue.bind(exchange, "#")
             self._timers[name] = now
-        return name
+        return await self.at(name)
 
-    async def _at(self, name: str) -> AbstractExchange:
+    async def at(self, name: str) -> AbstractExchange:
+        """Return an exchange that is declared."""
         exchange = self._exchanges.get(name)
         if exchange is None:
             exchange = self._exchanges[name] = await self.outgoing.get_exchange(name, ensure=False)
         return exchange
 
-    @staticmethod
-    def _message(wire: Wire) -> Any:
-        from aio_pika import DeliveryMode, Message
 
-        return Message(
-            wire.body,
-            headers=dict(wire.headers),
-            content_type=wire.content_type,
-            message_id=wire.message_id,
-            delivery_mode=DeliveryMode.PERSISTENT,
-        )
+@contextmanager
+def _as_it_was() -> Iterator[None]:
+    """Say what to do where a name on the broker has something else already."""
+    from aio_pika.exceptions import ChannelPreconditionFailed
+
+    try:
+        yield
+    except ChannelPreconditionFailed as error:
+        raise RunError(
+            f"the broker has a queue or exchange of this name that is another one: {error}; was it made when a "
+            "node had no state, or by another version? Delete it there, once it is empty"
+        ) from None

@@ -8,7 +8,12 @@ from typing import BinaryIO
 from flowstat.errors import OutputError, RunError
 from flowstat.run.amqp_names import file_name
 
-__all__ = ["NodeLock", "lock"]
+__all__ = ["Lock", "lock", "lock_of"]
+
+
+def lock_of(folder: Path, node: str) -> Lock:
+    """Return the right to handle the messages of a node with a state."""
+    return Lock(folder / f".{file_name(node)}.lock")
 
 
 def lock(file: BinaryIO) -> bool:
@@ -24,11 +29,11 @@ def lock(file: BinaryIO) -> bool:
     return True
 
 
-class NodeLock:
-    """The right to handle the messages of a node with a state: one process has it at a time, until it ends, however."""
+class Lock:
+    """A right that one process of the machine has at a time, until it ends, however."""
 
-    def __init__(self, folder: Path, node: str) -> None:
-        self._path = folder / f".{file_name(node)}.lock"
+    def __init__(self, path: Path) -> None:
+        self._path = path
         self._file: BinaryIO | None = None
 
     def take(self) -> bool:

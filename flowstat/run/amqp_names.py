@@ -9,8 +9,9 @@ For the node `n` of the graph `g`:
 - `flowstat.g.n.after.250` keeps messages for 250 milliseconds: a timer.
 - `flowstat-dead.g` is an exchange, and the queue of the messages that were given up.
 
-In names every character but letters and digits of ASCII, `-` and `_` stands as `%` and two hexadecimal digits for each
-byte of its UTF-8, so that dots part nothing but the parts; of a long name the first part is followed by `~` and a hash.
+In names every character but letters and digits of ASCII, `-` and `_` stands as `@` and two hexadecimal digits for each
+byte of its UTF-8, so that dots part nothing but the parts; of a long name the first part is followed by `@@` and
+a hash. (`%`, as in URLs, is none of the characters that AMQP libraries take in a name.)
 """
 
 from __future__ import annotations
@@ -23,8 +24,11 @@ __all__ = ["LONGEST_KEY", "Names", "file_name"]
 LONGEST_KEY = 255
 """Bytes of a routing key: AMQP's limit."""
 
-LONGEST = {"graph": 60, "node": 140}
-"""Characters of an escaped name: a queue's own has 255 at most."""
+LONGEST = {"graph": 30, "node": 66}
+"""Characters of an escaped name: an exchange's own has 127 at most."""
+
+LONGEST_FILE = 140
+"""Characters of an escaped name in that of a file."""
 
 
 class Names:
@@ -34,7 +38,7 @@ class Names:
     --------
     >>> names = Names("orders")
     >>> names.queue("billing eu"), names.emitted("pay.v2")
-    ('flowstat.orders.billing%20eu', 'flowstat.orders.pay%2Ev2.out')
+    ('flowstat.orders.billing@20eu', 'flowstat.orders.pay@2Ev2.out')
     """
 
     def __init__(self, graph: str) -> None:
@@ -61,11 +65,11 @@ class Names:
 
 def file_name(node: str) -> str:
     """Return a node's name as a part of a file's name."""
-    return _escaped(node, LONGEST["node"])
+    return _escaped(node, LONGEST_FILE)
 
 
 def _escaped(name: str, longest: int) -> str:
-    text = quote(name, safe="").replace(".", "%2E").replace("~", "%7E")
+    text = quote(name, safe="").replace(".", "%2E").replace("~", "%7E").replace("%", "@")
     if len(text) <= longest:
         return text
-    return f"{text[: longest - 20]}~{blake2b(name.encode(), digest_size=8).hexdigest()}"
+    return f"{text[: longest - 20]}@@{blake2b(name.encode(), digest_size=8).hexdigest()}"

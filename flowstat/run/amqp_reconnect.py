@@ -20,6 +20,9 @@ __all__ = ["Lost", "is_loss", "reconnecting", "say_so"]
 BACK_OFF = (0.1, 2.0)
 """Seconds to wait before connecting again: first, at most."""
 
+STABLE = 5.0
+"""Seconds after which a connection that is lost was none that can't be kept."""
+
 
 class Lost(Exception):
     """The connection is lost; what was not confirmed comes again."""
@@ -39,21 +42,28 @@ async def reconnecting(
         If there is no broker at the first attempt.
     """
     before = False
+    pause = BACK_OFF[0]
+    clock = asyncio.get_running_loop().time
     while (connection := await _connected(broker, stop, say, before)) is not None:
         if before:
             say("connected to the broker again")
         before = True
+        began = clock()
         try:
             await serve(connection)
             return
         except Exception as error:
             if not (is_loss(error) or (isinstance(error, RuntimeError) and connection.is_closed)):
                 raise
-            say("the connection to the broker is lost: what was not confirmed comes again")
+            why = f" ({shown(str(error), 200)})" if str(error) else ""
+            say(f"the connection to the broker is lost{why}: what was not confirmed comes again")
         finally:
             with suppress(Exception):
                 await asyncio.wait_for(connection.close(), 5)
-        if stop.is_set():
+        # Whatever ends it may do so at once, again and again.
+        pause = BACK_OFF[0] if clock() - began >= STABLE else min(2 * pause, BACK_OFF[1])
+        with suppress(TimeoutError):
+            await asyncio.wait_for(stop.wait(), pause)
             return
 
 

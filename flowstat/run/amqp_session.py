@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from flowstat.run.amqp_hand import Delivery, Step
 from flowstat.run.amqp_link import Link, wire_of
+from flowstat.run.amqp_outgoing import Full, Outgoing
 from flowstat.run.amqp_reconnect import Lost, is_loss
 
 if TYPE_CHECKING:
@@ -18,8 +19,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Session"]
 
-IN_FLIGHT = 256
-"""Bodies that are sent and not confirmed."""
+SETTLE = 0.2
+"""Seconds that those that send have to notice that their connection is gone."""
 
 POLL = 0.1
 """Seconds between looks at a lock that another process has, and at whether all is idle."""
@@ -33,9 +34,10 @@ class Session:
         self.link = link
         self.inbox: deque[Delivery] = deque()
         self.came = asyncio.Event()
-        self.lost: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.lost: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        self.wrong: BaseException | None = None
         self.under_way: set[asyncio.Task[None]] = set()
-        self.places = asyncio.Semaphore(IN_FLIGHT)
+        self.outgoing = Outgoing(link, worker.stop, worker.say)
         self.consumers: list[Callable[[], Awaitable[object]]] = []
         self.last = 0.0
         self.busy = False
@@ -58,23 +60,22 @@ class Session:
         tasks += ends
         try:
             while not any(task.done() for task in ends):
-                await asyncio.wait([*tasks, self.lost], return_when=asyncio.FIRST_COMPLETED)
+                await _first([*tasks, self.lost])
                 for task in [t for t in tasks if t.done()]:
                     task.result()
                     if task not in ends:
                         tasks.remove(task)
                 if self.lost.done():
-                    self.lost.result()
-                    raise Lost
+                    await self._raise_loss()
             await self._finish(ends[0])
         finally:
             for task in (*tasks, *self.under_way):
                 task.cancel()
             await asyncio.gather(*tasks, *self.under_way, return_exceptions=True)
 
-    def _lose(self, *_: object) -> None:
+    def _lose(self, *told: object) -> None:
         if not self.lost.done():
-            self.lost.set_result(None)
+            self.lost.set_result(next((str(why) for why in told if isinstance(why, BaseException)), ""))
         self.came.set()
 
     async def _consume(self, node: str) -> None:
@@ -85,7 +86,8 @@ class Session:
             while not lock.take():
                 await asyncio.sleep(POLL)
             if node not in worker.restored:
-                await worker.thread.do(lambda: worker.hand.restore(node))
+                if not await worker.thread.do(lambda: worker.hand.restore(node, worker.stop.is_set)):
+                    return
                 worker.restored.add(node)
 
         async def take(message: AbstractIncomingMessage) -> None:
@@ -121,28 +123,30 @@ class Session:
 
     async def _complete(self, step: Step) -> None:
         """Send what a step has to send; then acknowledge what is done."""
-        sends = [self._sent(self.link.send(post)) for post in step.posts]
-        sends += [self._sent(self.link.give_up(post, why)) for post, why in step.given_up]
-        await asyncio.gather(*sends)
+        sends = [*map(self.outgoing.send, step.posts), *map(self.outgoing.give_up, step.given_up)]
+        try:
+            await asyncio.gather(*sends)
+        except Full:  # it comes again, to the next worker, which finds it recorded and sends the same
+            return
         for delivery in step.deliveries:
             delivery.steps -= 1
             if delivery.done and not delivery.steps:
                 await delivery.handle.ack()
         self.last = asyncio.get_running_loop().time()
 
-    async def _sent(self, sending: Awaitable[None]) -> None:
-        async with self.places:
-            await sending
-
     def _completed(self, task: asyncio.Task[None]) -> None:
         self.under_way.discard(task)
-        if not task.cancelled() and task.exception() is not None and not self.lost.done():
-            error = task.exception()
-            if is_loss(error):
-                self._lose()
-            else:
-                self.lost.set_exception(error or Lost())
-                self.came.set()
+        error = None if task.cancelled() else task.exception()
+        if error is not None:
+            if not is_loss(error):
+                self.wrong = error
+            self._lose(error)
+
+    async def _raise_loss(self) -> None:
+        """Raise what is to be said of a connection, or a channel, that is gone."""
+        if self.under_way:  # what closed it may be a mistake, which one of them says
+            await asyncio.wait(self.under_way, timeout=SETTLE)
+        raise self.wrong or Lost(self.lost.result())
 
     async def _until_idle(self) -> None:
         idle = self.worker.idle
@@ -165,7 +169,11 @@ class Session:
         self.came.set()
         await pump
         while self.under_way:
-            await asyncio.wait([*self.under_way, self.lost], return_when=asyncio.FIRST_COMPLETED)
+            await _first([*self.under_way, self.lost])
             if self.lost.done():
-                self.lost.result()
-                raise Lost
+                await self._raise_loss()
+
+
+async def _first(waits: list[asyncio.Future[Any]]) -> None:
+    """Wait until one of them is done."""
+    await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)

@@ -13,6 +13,7 @@ from typing import BinaryIO
 import orjson
 
 from flowstat.errors import OutputError, RunError
+from flowstat.read.words import shown
 from flowstat.run.amqp_core import Event
 from flowstat.run.amqp_locks import lock
 from flowstat.run.amqp_names import file_name
@@ -23,6 +24,7 @@ from flowstat.run.amqp_wire import Letter
 __all__ = ["Shards"]
 
 HANDLED = ("ok", "error")
+PACKED = (".gz", ".zst")
 PLACE = 44
 """Bits of a place that say where in its file a row begins; those above say which file."""
 
@@ -51,11 +53,14 @@ class Shards:
             raise OutputError(f"can't write the trace {self.path}: {error.strerror or error}") from None
         if not lock(self._file):
             self._file.close()
-            raise RunError(f"a worker {worker} runs already in {self.folder}: give this one another name") from None
+            raise RunError(
+                f"a worker {shown(worker)} runs already in {self.folder}: give this one another name"
+            ) from None
         self._writing = threading.Lock()
         self._size = _whole(self._file)
         self._file.truncate(self._size)  # of a last line that a killed worker has not finished
         self._others: list[Path] = []
+        self._numbers: dict[Path, int] = {}
         self._read: dict[Path, int] = {}
         self._known: dict[int, int] = {}
         self._tries = Tries(self.folder, worker)
@@ -103,7 +108,7 @@ class Shards:
     def refresh(self) -> None:
         """Read what the other workers have recorded since the last time."""
         for path in sorted(self.folder.glob("worker-*.jsonl")):
-            if path != self.path:
+            if path != self.path and _size(path) != self._read.get(path, 0):
                 self._scan(path, self._number(path))
         self._tries.refresh()
 
@@ -112,35 +117,54 @@ class Shards:
         place = self._known.get(int(span, 16))
         if place is None:
             return None
-        path, begins = self._others[place >> PLACE], place & ((1 << PLACE) - 1)
-        with path.open("rb") as file:
-            file.seek(begins)
-            row = orjson.loads(file.readline())
-        kept = kept_of(row, f"{path} at byte {begins:,}")
+        row, kept = self._at(place)
         return (row, kept) if kept.message == message else None
 
-    def history(self, node: str) -> list[tuple[Row, Kept]]:
-        """Return all recorded events of a node that has a state, each once, in the order in which they changed it.
+    def history(self, node: str) -> Iterator[tuple[Row, Kept]]:
+        """Yield all recorded events of a node that has a state, each once, in the order in which they changed it.
 
         Raises
         ------
         RunError
-            If a row is damaged, or was recorded before the node had a state.
+            If a row is damaged, was recorded before the node had a state, or is missing.
         """
+        for packed in sorted(path for end in PACKED for path in self.folder.glob(f"worker-*.jsonl{end}")):
+            raise RunError(
+                f"{packed} is packed: the state of {shown(node)} is made of all traces there; unpack it, or work with "
+                "another directory and graph name"
+            )
         self.refresh()
-        found: dict[str, tuple[Row, Kept]] = {}
-        for path in self._others:
+        places: dict[str, tuple[int, int]] = {}
+        for path, number in list(self._numbers.items()):
             for begins, _, row in _rows(path, 0):
                 if row.get("name") != node or row.get("status") not in HANDLED:
                     continue
                 kept = kept_of(row, f"{path} at byte {begins:,}")
                 if kept.turn is None:
                     raise RunError(
-                        f"{path} has events of {node} from when it had no state: they can't be applied to it; record "
-                        "into another directory"
+                        f"{path} has events of {shown(node)} from when it had no state: they can't be applied to "
+                        "it; record into another directory"
                     )
-                found.setdefault(row["span_id"], (row, kept))
-        return sorted(found.values(), key=lambda each: each[1].turn or 0)
+                places.setdefault(row["span_id"], (kept.turn, number << PLACE | begins))
+        for expected, (turn, place) in enumerate(sorted(places.values()), 1):
+            if turn != expected:
+                what = (
+                    f"its event number {expected:,} is in none of them"
+                    if turn > expected
+                    else "some have the same turn"
+                )
+                raise RunError(
+                    f"the state of {shown(node)} can't be brought back from the traces in {self.folder}: {what}; bring "
+                    "back each worker-*.jsonl that was taken away, and take those away that belong elsewhere"
+                )
+            yield self._at(place)
+
+    def _at(self, place: int) -> tuple[Row, Kept]:
+        """Return the row at a place."""
+        path, begins = self._others[place >> PLACE], place & ((1 << PLACE) - 1)
+        for _, _, row in _rows(path, begins):
+            return row, kept_of(row, f"{path} at byte {begins:,}")
+        raise RunError(f"{path} was cut while workers ran: bring it back, or start them anew without it")
 
     def _append(self, text: bytes) -> int:
         """Write at the end; return where it was."""
@@ -161,9 +185,10 @@ class Shards:
         return begins
 
     def _number(self, path: Path) -> int:
-        if path not in self._others:
+        if path not in self._numbers:
+            self._numbers[path] = len(self._others)
             self._others.append(path)
-        return self._others.index(path)
+        return self._numbers[path]
 
     def _scan(self, path: Path, number: int) -> None:
         """Take note of the whole lines of a file that were not read yet."""
@@ -200,6 +225,14 @@ def _rows(path: Path, begins: int) -> Iterator[tuple[int, int, Row]]:
         raise RunError(f"{path} is damaged at byte {begins:,}: {error}; take the file away") from None
     except OSError as error:
         raise RunError(f"can't read {path}: {error.strerror or error}") from None
+
+
+def _size(path: Path) -> int:
+    """Return the bytes of a file; -1 if that can't be said."""
+    try:
+        return path.stat().st_size
+    except OSError:
+        return -1
 
 
 def _whole(file: BinaryIO) -> int:

@@ -5,15 +5,44 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable, Coroutine
+from concurrent.futures import Future
 from contextlib import suppress
 from queue import SimpleQueue
 from typing import Any, TypeVar
 
-from flowstat.run.handlers import Awaiter
+from flowstat.run.handlers import Awaiter, has_loop
 
-__all__ = ["Thread"]
+__all__ = ["Thread", "run_to_end"]
 
 Found = TypeVar("Found")
+
+
+def run_to_end(main: Callable[[], Coroutine[Any, Any, Found]], interrupt: Callable[[], object]) -> Found:
+    """Return what comes of a coroutine; where an event loop runs already (a notebook), in a thread beside it.
+
+    There Ctrl-C does not reach it: `interrupt` is called in its loop instead, each time.
+    """
+    if not has_loop():
+        return asyncio.run(main())
+    done: Future[Found] = Future()
+    runner = asyncio.Runner()
+
+    def go_on() -> None:
+        try:
+            with runner:
+                done.set_result(runner.run(main()))
+        except BaseException as error:
+            done.set_exception(error)
+
+    threading.Thread(target=go_on, daemon=True).start()
+    while True:
+        try:
+            return done.result()
+        except KeyboardInterrupt:
+            if done.done():
+                raise
+            with suppress(RuntimeError):  # it has just ended
+                runner.get_loop().call_soon_threadsafe(interrupt)
 
 
 class Thread:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
+from contextlib import suppress
 from pathlib import Path
 
-from flowstat.errors import OutputError
+from flowstat.errors import OutputError, RunError
 from flowstat.run.amqp_names import file_name
 
 __all__ = ["Tries"]
@@ -23,6 +25,8 @@ class Tries:
     ------
     OutputError
         If the file can't be written.
+    RunError
+        If another one can't be read.
     """
 
     def __init__(self, folder: Path, worker: str) -> None:
@@ -46,9 +50,14 @@ class Tries:
 
     def add(self, span: str) -> None:
         """Note that an event is tried again; when it returns, that outlives this process."""
+        line = f"{span}\n".encode()
+        begins = self._file.seek(0, os.SEEK_END)
         try:
-            self._file.write(f"{span}\n".encode())
+            while line:
+                line = line[self._file.write(line) :]
         except OSError as error:
+            with suppress(OSError):  # a part of a line would displace all after it
+                self._file.truncate(begins)
             raise OutputError(f"can't write {self._path}: {error.strerror or error}") from None
         self._read_on(self._path)
 
@@ -59,9 +68,12 @@ class Tries:
 
     def _read_on(self, path: Path) -> None:
         place = self._read.get(path, 0)
-        with path.open("rb") as file:
-            file.seek(place)
-            found = file.read()
+        try:
+            with path.open("rb") as file:
+                file.seek(place)
+                found = file.read()
+        except OSError as error:
+            raise RunError(f"can't read {path}: {error.strerror or error}") from None
         whole = len(found) // LINE * LINE
         self._counts.update(found[at : at + LINE - 1] for at in range(0, whole, LINE))
         self._read[path] = place + whole

@@ -12,10 +12,13 @@ from collections.abc import Iterable, Mapping
 from hashlib import blake2b
 from math import isfinite
 from os import urandom
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import msgspec
 import orjson
+from msgspec import Meta
+
+from flowstat.run.amqp_names import LONGEST_KEY
 
 __all__ = ["PARCEL", "Letter", "Parcel", "Refused", "Wire", "in_parcels", "pack", "read", "span_of", "unpack", "write"]
 
@@ -24,6 +27,12 @@ VERSION = 1
 
 BYTES = 1 << 20
 """Bytes of bodies after which a parcel is full."""
+
+MOST_BYTES = 16_000_000
+"""Bytes of one body: a RabbitMQ takes 16 MiB unless told otherwise, and ends the connection at more."""
+
+MORE = 65_536
+"""Bytes that a parcel of one message may have beside its body."""
 
 _traceparent = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-[0-9a-f]{2}(-.*)?")
 
@@ -37,10 +46,10 @@ class Letter(msgspec.Struct, array_like=True):
     """
 
     id: str
-    trace: str
-    parent: str | None
-    tried: int
-    sent_at: int | None
+    trace: Annotated[str, Meta(min_length=32, max_length=32)]
+    parent: Annotated[str, Meta(min_length=16, max_length=16)] | None
+    tried: Annotated[int, Meta(ge=0, lt=2**31)]
+    sent_at: Annotated[int, Meta(ge=0, le=2**63 - 1)] | None
     body: msgspec.Raw
 
 
@@ -51,7 +60,7 @@ class Parcel(msgspec.Struct, array_like=True):
     source: str | None
     key: str
     again: bool
-    letters: list[Letter]
+    letters: Annotated[list[Letter], Meta(min_length=1)]
 
 
 class Wire(NamedTuple):
@@ -77,8 +86,8 @@ def pack(body: object) -> msgspec.Raw:
 
     Raises
     ------
-    TypeError, ValueError
-        If it can't be sent to another process as it is.
+    TypeError, ValueError, OverflowError
+        If it can't be sent to another process as it is, or is too large.
 
     Examples
     --------
@@ -89,8 +98,14 @@ def pack(body: object) -> msgspec.Raw:
     TypeError: a body for other processes is made of None, truth values, numbers, texts, bytes, lists and dicts with \
 text keys, not tuple
     """
-    _check(body)
-    return msgspec.Raw(_encode(body))
+    try:
+        _check(body)
+        made = _encode(body)
+    except RecursionError:
+        raise ValueError("a body for other processes is not nested so deep, nor a part of itself") from None
+    if len(made) > MOST_BYTES:
+        raise ValueError(f"a body of {len(made):,} bytes: {MOST_BYTES:,} at most go through a broker; send where it is")
+    return msgspec.Raw(made)
 
 
 def unpack(body: msgspec.Raw) -> Any:
@@ -142,9 +157,10 @@ def write(parcel: Parcel, single: bool) -> Wire:
     if alone:
         # An injected message has no event before it: its own id stands there.
         headers["traceparent"] = f"00-{first.trace}-{first.parent or span_of(first.id, '')}-01"
-    plain = _plain(unpack(first.body)) if alone and single else None
+    plain = _plain(first.body) if alone and single else None
     if plain is None:
-        return Wire(_encode(parcel), PARCEL, first.id if alone else urandom(16).hex(), headers, parcel.key)
+        name = first.id if alone and len(first.id.encode()) <= LONGEST_KEY else urandom(16).hex()
+        return Wire(_encode(parcel), PARCEL, name, headers, parcel.key)
     if parcel.source is not None:
         headers["flowstat-source"] = parcel.source
     if first.sent_at is not None:
@@ -165,17 +181,24 @@ def read(wire: Wire) -> Parcel:
     Raises
     ------
     Refused
-        If its body is not what it says it is.
+        If its body is not what it says it is, or is too large to be sent on.
     """
+    if len(wire.body) > MOST_BYTES + MORE:
+        raise Refused(f"a body of {len(wire.body):,} bytes: {MOST_BYTES:,} at most can be sent on")
     if wire.content_type == PARCEL:
         try:
             parcel = _decode(wire.body)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise Refused(f"not a body of flowstat: {error}") from None
         if parcel.version != VERSION:
             raise Refused(f"a body of version {parcel.version} of flowstat's: this is version {VERSION}")
+        if len(parcel.key.encode()) > LONGEST_KEY:
+            raise Refused(f"not a body of flowstat: its key has more than {LONGEST_KEY} bytes")
         return parcel
-    body = pack(_plain_body(wire))
+    try:
+        body = pack(_plain_body(wire))
+    except (ValueError, OverflowError) as error:
+        raise Refused(str(error)) from None
     message = wire.message_id or urandom(16).hex()
     found = _traceparent.fullmatch(str(wire.headers.get("traceparent", "")))
     trace = found[1] if found else blake2b(message.encode(), digest_size=16).hexdigest()
@@ -192,8 +215,17 @@ def read(wire: Wire) -> Parcel:
     return Parcel(VERSION, source if ours else None, wire.key, bool(wire.headers.get("flowstat-again")), [letter])
 
 
-def _plain(body: Any) -> tuple[bytes, str] | None:
+def _plain(packed: msgspec.Raw) -> tuple[bytes, str] | None:
     """Return a body as any program writes it, with its content type; None if JSON can't hold it."""
+    try:
+        body = unpack(packed)
+        found = _written(body)
+    except (ValueError, msgspec.MsgspecError, RecursionError):  # of a program that forges what flowstat writes
+        return None
+    return found if found is not None and len(found[0]) <= MOST_BYTES else None
+
+
+def _written(body: object) -> tuple[bytes, str] | None:
     if type(body) is bytes:
         return body, "application/octet-stream"
     if type(body) is str:
@@ -204,11 +236,16 @@ def _plain(body: Any) -> tuple[bytes, str] | None:
 def _is_json(values: Iterable[Any]) -> bool:
     for value in values:
         kind = type(value)
-        if kind is bytes or (kind is float and not isfinite(value)):
-            return False
-        if kind is list and not _is_json(value):
-            return False
-        if kind is dict and not _is_json(value.values()):
+        if kind is float:
+            if not isfinite(value):
+                return False
+        elif kind is list:
+            if not _is_json(value):
+                return False
+        elif kind is dict:
+            if not _is_json(value.values()) or not all(type(key) is str for key in value):
+                return False
+        elif value is not None and kind not in (str, int, bool):
             return False
     return True
 

@@ -18,11 +18,12 @@ from flowstat.run.components import Components
 from flowstat.run.conduct import conduct, journal_header
 from flowstat.run.journal_writer import JournalWriter
 from flowstat.run.latencies import VirtualTime
+from flowstat.run.lines import component_name
 from flowstat.run.loop import Injection, Limits, Progress
 from flowstat.run.mirror import MirrorResult, mirror
 from flowstat.run.network import Clock
 from flowstat.run.pool import Together
-from flowstat.run.program import Supervision, component_name
+from flowstat.run.program import Supervision
 from flowstat.run.replay import replay
 from flowstat.run.tally import RunResult
 from flowstat.run.watch import Watch
@@ -112,7 +113,8 @@ class App:
         ----------
         injections
             Messages `(node, key, body)`. The next one is taken when nothing is left of the one before; in real
-            time, when nothing is left but timers; in virtual time with `every`, when it is due.
+            time, when nothing is left but timers; in virtual time with `every`, when it is due. In real time they may
+            be a `flowstat.run.inject.Stream`: timers and components do not wait for its next message.
         writer
             Where the trace goes (`open_writer`); None records nothing.
         limits
@@ -120,7 +122,8 @@ class App:
         clock
             Nanoseconds since 1970, such as `time.time_ns`, for the time columns, `ctx.now` and timers; or
             `VirtualTime`. Without one these columns are null, and timers go off in their order when nothing
-            else is left. But for real time, the same seed gives the same bytes.
+            else is left. But for real time, the same seed gives the same bytes. Time ends in the year 2262: a run that
+            comes there is stopped.
         progress
             Called once a batch with the events and runs so far and the length of the queue.
         journal
@@ -144,7 +147,8 @@ class App:
         ------
         RunError
             For a component that can't be started, an injection that is no message for a node, a state that can't be
-            made, an emit after its behaviour has returned, or a body or state that a journal can't keep.
+            made, an emit after its behaviour has returned, a body or state that a journal can't keep, a process of the
+            pool that was ended, or a behaviour that cancels the tasks of others.
         OutputError
             If the trace or the journal can't be written; what was written before stays readable.
         """
@@ -158,6 +162,9 @@ class App:
             raise RunError(f"with {what} messages are handled one at a time: leave out contemporaneously")
         if live and clock is None:
             clock = time_ns
+        # What is wrong with what was given is told before there is a file.
+        if isinstance(clock, VirtualTime):
+            clock.check(self.graph)
         with ExitStack() as stack:
             kept = None
             if journal is not None:
@@ -198,11 +205,13 @@ class App:
         Parameters
         ----------
         journal
-            As `run` wrote it, also by a process that was killed; its seed, clock and limits count, not the app's.
+            As `run` wrote it, also by a process that was killed; its seed, clock and limits count, not the app's. The
+            states that it has, at the end and where they were marked, are compared, and how many events there were.
         writer
             Where the trace goes; its bytes are those that the run itself would have written.
         against
-            A trace that the run recorded, to be compared with; that of a killed run may end earlier.
+            A trace that the run recorded, to be compared with; that of a killed run may end earlier. Bodies are not in
+            a trace: a difference shows as soon as a key, a node, a time or a status hangs on it.
         progress
             As for `run`.
 
@@ -225,7 +234,8 @@ class App:
         """Follow the journal of a run that goes on in another process, and take over when that is killed.
 
         The state of each node is that of the run, since it comes of the same events; where the run marks its states in
-        the journal, they are compared.
+        the journal, they are compared. In time the mirror is one message behind: when the next one came has to be
+        known first.
 
         Parameters
         ----------
@@ -243,7 +253,7 @@ class App:
         Raises
         ------
         RunError
-            If the journal is none, or of another graph, or of a run with components or a clock; or a state differs.
+            If the journal is none, or damaged, or of another graph, or of a run with components; or a state differs.
         OutputError
             If the trace or the journal can't be written.
         """

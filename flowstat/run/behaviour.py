@@ -14,7 +14,8 @@ from typing import Any, Literal, NamedTuple, Protocol, TypeVar
 from flowstat.errors import RunError
 from flowstat.read.graph import Graph
 from flowstat.read.topics import matches
-from flowstat.read.words import quote, shown
+from flowstat.read.words import is_storable, quote, quote_key, shown
+from flowstat.run.moments import nanoseconds
 
 __all__ = [
     "Behaviour",
@@ -104,7 +105,8 @@ class Retry(NamedTuple):
 
     def after(self, tried: int) -> float:
         """Return the seconds to wait after so many attempts, one or more."""
-        return self.wait * self.factor ** (tried - 1)
+        # Without a wait the power may be too large a number and yet does not count.
+        return self.wait * self.factor ** (tried - 1) if self.wait else 0.0
 
 
 Kind = Literal["plain", "generator", "async", "async generator"]
@@ -133,12 +135,10 @@ class Behaviour:
     def __post_init__(self) -> None:
         if not callable(self.function):
             raise RunError(f"the behaviour of {shown(self.node)} is not a function: {self.function!r}")
+        parameters = _parameters(self.function)
         try:
-            parameters = inspect.signature(self.function)
-        except (TypeError, ValueError):  # some C functions have no signature: they fail when called
-            return
-        try:
-            parameters.bind(None, None, None)
+            if parameters is not None:
+                parameters.bind(None, None, None)
         except TypeError:
             raise RunError(
                 f"{self.place()} takes {parameters}: a behaviour takes three values, (state, message, ctx)"
@@ -164,6 +164,14 @@ class Behaviour:
         name = getattr(self.function, "__qualname__", None) or repr(self.function)
         code = getattr(self.function, "__code__", None)
         return f"{code.co_filename}:{code.co_firstlineno}: {name}" if code else str(name)
+
+
+def _parameters(function: Handler) -> inspect.Signature | None:
+    """Return what a function takes; None for some C functions, which tell nothing: they fail when called."""
+    try:
+        return inspect.signature(function)
+    except (TypeError, ValueError):
+        return None
 
 
 class Mark(NamedTuple):
@@ -225,6 +233,16 @@ def _check_policy(node: str, retry: Retry) -> None:
             f"the retries of {shown(node)} wait 0 or more seconds, each time `factor` (1 or more) times as long: not "
             f"{retry.wait!r} and {retry.factor!r}"
         )
+    try:
+        nanoseconds(retry.after(times))
+    except (OverflowError, RunError):
+        raise RunError(
+            f"the last of {times:,} retries of {shown(node)} waits too long, {retry.wait:g} * {retry.factor:g}**"
+            f"{times - 1} seconds: take fewer `times`, or a smaller `factor`"
+        ) from None
+    for key in (retry.key, retry.then):
+        if not isinstance(key, str) or not is_storable(key):
+            raise RunError(f"a key of the retries of {shown(node)} is no text: {key!a}")
 
 
 def check_retry(behaviour: Behaviour, retry: Retry, graph: Graph) -> None:
@@ -239,7 +257,7 @@ def check_retry(behaviour: Behaviour, retry: Retry, graph: Graph) -> None:
     if not any(a.target == node and matches(a.key, retry.key) for a in graph.outgoing[node]):
         raise RunError(
             f"{behaviour.place()}: no arrow takes its retries back to {shown(node)}: write "
-            f"{quote(node)}/{retry.key} -> {quote(node)}; into the graph"
+            f"{quote(node)}/{quote_key(retry.key)} -> {quote(node)}; into the graph"
         )
 
 

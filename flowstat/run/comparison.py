@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
-import orjson
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from flowstat.errors import RunError
-from flowstat.read.canonical import TIMES, schema, to_json_rows
+from flowstat.errors import RunError, TraceError
+from flowstat.read.canonical import schema
+from flowstat.read.canonical_writers import to_json_rows
 from flowstat.read.closing import Closing
+from flowstat.read.traces import TraceFile, read_traces
 from flowstat.read.words import shown
 from flowstat.results import Result, Row, counted
 from flowstat.run.tally import RunResult
@@ -23,12 +22,15 @@ __all__ = ["Comparison", "Difference", "ReplayResult", "compare_states"]
 
 Line = dict[str, object]
 
-ROWS = 65_536
-"""How many lines of a JSON Lines trace are compared at once."""
+LINES = (".jsonl", ".ndjson")
+"""Suffixes of traces as JSON Lines."""
 
 
 class Difference(NamedTuple):
-    """Where a replay differs: `span` is the event's id, `node` its node, `what` a column, and both its values."""
+    """Where a replay differs: `span` is the event's id, `node` its node, `what` a column, and both its values.
+
+    Where it is no event, `span` is None and `what` says what was compared, and when.
+    """
 
     span: int | None
     node: str | None
@@ -38,26 +40,33 @@ class Difference(NamedTuple):
 
     def sentence(self) -> str:
         """Return what differs."""
-        where = f"event {self.span:,}" if self.span is not None else "the end"
-        at = f" at {shown(self.node)}" if self.node is not None else ""
+        where = [f"event {self.span:,}"] if self.span is not None else []
+        where += [shown(self.node)] if self.node is not None else []
+        at = f" at {' at '.join(where)}" if where else ""
+        behaviour = "A behaviour" if self.node is None else "Its behaviour, or one before it,"
         return (
-            f"The replay differs at {where}{at}: {self.what} was {shown(repr(self.recorded))} and is "
-            f"{shown(repr(self.replayed))}. Its behaviour, or one before it, uses what is not in the journal: "
-            "real time, chance of its own, a file, a network; or the code is not the code that ran."
+            f"The replay differs{at}: {self.what} was {shown(repr(self.recorded))} and is "
+            f"{shown(repr(self.replayed))}. {behaviour} uses what is not in the journal: real time, chance of its own, "
+            "a file, a network; or the code, or the trace, is not that of the run."
         )
 
 
 @dataclass(frozen=True)
 class ReplayResult(Result):
-    """What a replay did: how the run went, and where it differs from what was recorded, if it does."""
+    """What a replay did: how the run went, and where it differs from what was recorded, if it does.
+
+    `compared` counts the rows of the recorded trace that are the same (None: none was given), `left_over` those that
+    the replay has after the end of it; `torn` the bytes at the end of the journal that a killed run left.
+    """
 
     title: ClassVar[str] = "Where the replay differs"
     columns: ClassVar[tuple[str, ...]] = ("span", "node", "what", "recorded", "replayed")
 
     run: RunResult
-    compared: int
+    compared: int | None
     differences: tuple[Difference, ...]
     torn: int = 0
+    left_over: int = 0
 
     def rows(self) -> list[Row]:
         """Return the differences, a line each."""
@@ -77,20 +86,27 @@ class ReplayResult(Result):
         if self.torn:
             said.append(f"The journal's last {counted(self.torn, 'byte')} were cut off in writing, and are left out.")
         said += [d.sentence() for d in self.differences]
-        if not self.differences and self.compared:
-            said.append(f"{counted(self.compared, 'row')} of the trace compared: all are the same.")
+        if not self.differences and self.compared is not None:
+            same = ": all are the same" if self.compared else ""
+            said.append(f"{counted(self.compared, 'row')} of the trace compared{same}.")
+            if self.left_over:
+                said.append(f"The trace ends there, as the run was killed; the replay has {self.left_over:,} more.")
         return said
 
 
 class Comparison(Closing):
-    """A trace writer that compares what a replay writes with a recorded trace, row by row, and hands it on."""
+    """A trace writer that compares what a replay writes with a recorded trace, row by row, and hands it on.
 
-    def __init__(self, recorded: str | Path, writer: Any = None) -> None:
+    With `whole` the recorded trace should have all rows of the replay; else it is of a run that was killed, and may end
+    earlier.
+    """
+
+    def __init__(self, recorded: str | Path, writer: Any = None, *, whole: bool = False) -> None:
         self._recorded = _batches(Path(recorded))
+        self._whole = whole
         self._left: pa.RecordBatch | None = None
         self._writer = writer
-        self.path = Path(recorded)
-        self.compared = 0
+        self.compared = self.left_over = 0
         self.difference: Difference | None = None
 
     def write(self, batch: pa.RecordBatch) -> None:
@@ -100,7 +116,11 @@ class Comparison(Closing):
         batch = _plain(batch)
         while batch.num_rows and self.difference is None:
             old = self._next()
-            if old is None:  # the trace of a run that was killed ends before its journal does
+            if old is None:
+                self.left_over += batch.num_rows
+                if self._whole:
+                    row = to_json_rows(batch.slice(0, 1))[0]
+                    self.difference = _missing(row, None, row["status"])
                 return
             n = min(old.num_rows, batch.num_rows)
             new, batch = batch.slice(0, n), batch.slice(n)
@@ -108,9 +128,10 @@ class Comparison(Closing):
             if old.slice(0, n).equals(new):
                 self.compared += n
                 continue
-            for was, row in zip(to_json_rows(old.slice(0, n)), to_json_rows(new), strict=True):
-                if was != row:
-                    self.difference = _difference(was, row)
+            was = to_json_rows(old.slice(0, n))
+            for k, row in enumerate(to_json_rows(new)):
+                if was[k] != row:
+                    self.difference = _difference(was[k:], row)
                     break
                 self.compared += 1
 
@@ -119,8 +140,7 @@ class Comparison(Closing):
         left = None if self.difference else self._next()
         if left is not None:
             row = to_json_rows(left.slice(0, 1))[0]
-            span: Any = row["span_id"]
-            self.difference = Difference(span, str(row["name"]), "status", row["status"], None)
+            self.difference = _missing(row, row["status"], None)
         return self.difference
 
     def _next(self) -> pa.RecordBatch | None:
@@ -137,39 +157,62 @@ class Comparison(Closing):
             self._writer.close()
 
 
-def compare_states(recorded: Mapping[str, str], states: Mapping[str, str]) -> Difference | None:
-    """Return the first node whose state is another one at the end."""
+def compare_states(recorded: Mapping[str, str], states: Mapping[str, str], when: str) -> Difference | None:
+    """Return the first node whose state is another one; `when` says at which moment."""
     for node in sorted({*recorded, *states}):
         if recorded.get(node) != states.get(node):
-            return Difference(None, node, "the state's digest", recorded.get(node), states.get(node))
+            return Difference(None, node, f"the state's digest {when}", recorded.get(node), states.get(node))
     return None
 
 
-def _difference(old: Line, new: Line) -> Difference:
+def _message(row: Line) -> tuple[object, ...]:
+    return row["trace_id"], row["parent_id"], row["name"], row["key"]
+
+
+def _missing(row: Line, recorded: object, replayed: object) -> Difference:
+    """Return the difference of a row that only one of the two has."""
+    span: Any = row["span_id"]
+    node = row["name"] or row["parent"]
+    return Difference(span, None if node is None else str(node), "status", recorded, replayed)
+
+
+def _difference(recorded: list[Line], new: Line) -> Difference:
+    """Return what is another in a row; `recorded` are that and those after it."""
+    old = recorded[0]
     what = next(column for column in new if old.get(column) != new[column])
     span: Any = old["span_id"]
-    # A row that is not as it was shows what the event that sent it did; what it sent itself, that shows its own.
-    node = old["name"] if what in ("sent", "status") or old["parent"] is None else old["parent"]
-    if what not in ("sent", "status") and isinstance(old["parent_id"], int):
-        span = old["parent_id"]
+    if what in ("sent", "status", "ended_at") or old["parent"] is None:  # of the event itself
+        node = old["name"] or old["parent"]
+    else:
+        # It shows what the event did that sent the message. Where another message came first, it came too early if it
+        # came later in the run; else the one that came first then comes too late.
+        began, begins = old["started_at"], new["started_at"]
+        sender = old
+        if isinstance(began, str) and isinstance(begins, str) and begins <= began and new["parent"] is not None:
+            alike = [line for line in recorded if line["started_at"] == begins and _message(line) == _message(new)]
+            sender = old if alike else new
+        node, span = sender["parent"], sender["parent_id"]
     return Difference(span, None if node is None else str(node), what, old.get(what), new[what])
 
 
 def _batches(path: Path) -> Iterator[pa.RecordBatch]:
-    """Yield a canonical trace's rows in their order."""
+    """Yield a canonical trace's rows in their order; a run that was killed may have left none."""
     try:
-        if path.is_dir() or path.suffix == ".parquet":
-            for file in sorted(path.glob("part-*.parquet")) if path.is_dir() else [path]:
-                yield from map(_plain, pq.ParquetFile(file).iter_batches())
-            return
-        with path.open("rb") as lines:
-            # A line that a kill cut off has no end.
-            whole = (orjson.loads(line) for line in lines if line.endswith(b"\n"))
-            while rows := list(islice(whole, ROWS)):
-                for row in rows:
-                    row |= {name: _time(row.get(name)) for name in TIMES}
-                yield _plain(pa.RecordBatch.from_pylist(rows, schema=schema()))
-    except (OSError, pa.ArrowException, orjson.JSONDecodeError, KeyError, ValueError) as error:
+        empty = not any(path.glob("part-*")) if path.is_dir() else not path.stat().st_size
+    except OSError as error:
+        raise RunError(f"can't read the recorded trace {path}: {error.strerror or error}") from None
+    if empty:
+        return
+    try:
+        if path.suffix in LINES and path.is_file():  # also if all of it is a line that is cut off
+            files: tuple[TraceFile, ...] = (TraceFile("jsonl", (str(path),), (path,)),)
+        else:
+            files = read_traces(path).files
+        for file in files:
+            if not file.is_canonical:
+                raise RunError(f"{path} is no trace that a run recorded: it is {file.format}")
+            yield from map(_plain, file.batches())
+    except (TraceError, pa.ArrowException) as error:
         raise RunError(f"can't read the recorded trace {path}: {error}") from None
 
 
@@ -178,7 +221,3 @@ def _plain(batch: pa.RecordBatch) -> pa.RecordBatch:
     columns = [batch.column(field.name) for field in schema()]
     plain = [c.cast(pa.string()) if pa.types.is_dictionary(c.type) else c for c in columns]
     return pa.RecordBatch.from_arrays(plain, names=[field.name for field in schema()])
-
-
-def _time(text: object) -> int | None:
-    return None if text is None else pa.scalar(text).cast(pa.timestamp("ns", tz="UTC")).value

@@ -15,9 +15,15 @@ from typing import Self
 from flowstat.errors import RunError
 from flowstat.read.graph import Component
 from flowstat.read.words import shown
-from flowstat.run.program import ROOM, Line, Program, Supervision
+from flowstat.run.guard import Guard
+from flowstat.run.lines import Line
+from flowstat.run.program import ROOM, Program, Supervision
 
 __all__ = ["Components"]
+
+
+CROWD = 65_536
+"""Lines that may wait besides, while a program that writes them takes none."""
 
 
 class Components:
@@ -53,7 +59,9 @@ class Components:
         for node in served:
             if served.count(node) > 1:
                 raise RunError(f"two components take the messages of {shown(node)}: give one of them a node of its own")
-        how = supervision or Supervision()
+        how = self._how = supervision or Supervision()
+        self._told: set[Program] = set()
+        self.guard = Guard()
         self.programs = [Program(c, self, how) for c in components]
         try:
             for program in self.programs:
@@ -80,6 +88,7 @@ class Components:
                     return None
                 if not self.running():
                     return None
+                self._tell_of_late()
 
     def waiting(self) -> bool:
         """Whether a message or an answer is there."""
@@ -97,11 +106,12 @@ class Components:
                 return True
         return False
 
-    def make_room(self) -> None:
-        """Take in what has come, so that no program waits for us while we wait for it."""
+    def make_room(self) -> bool:
+        """Take in what has come, so that no program waits for us while we wait for it; False where it is too much."""
         with contextlib.suppress(Empty):
-            while True:
+            while len(self.overflow) < CROWD:
                 self.overflow.append(self.inbox.get_nowait())
+        return len(self.overflow) < CROWD
 
     def __enter__(self) -> Self:
         return self
@@ -116,8 +126,13 @@ class Components:
         self.ending.set()
         for program in self.programs:
             program.close()
-        for program in self.programs:
-            program.stop()
+        # Side by side: the patience of one is that of all.
+        threads = [threading.Thread(target=program.stop, daemon=True) for program in self.programs]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        self.guard.close()
 
     def put(self, item: Line) -> None:
         """Let a line wait for the loop; blocks while there is no room, and so does the program in the end."""
@@ -130,4 +145,16 @@ class Components:
 
     def say(self, program: Program, line: str) -> None:
         """Write a line to the log."""
-        self._say(f"{program.name} {line}")
+        told = f"{program.name} {line}"
+        try:
+            self._say(told)
+        except Exception as error:  # a program goes on whatever its log does
+            print(f"{told} (the log failed: {type(error).__name__}: {error})", file=sys.stderr)
+
+    def _tell_of_late(self) -> None:
+        """Tell which program the run waits for, once."""
+        for program in self.programs:
+            late = program.closed and not program.ended and monotonic() - program.closed_at > self._how.patience
+            if late and not self.ending.is_set() and program not in self._told:
+                self._told.add(program)
+                self.say(program, "runs on though its input is over: the run waits for it, until interrupted (Ctrl-C)")

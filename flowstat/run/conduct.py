@@ -10,15 +10,16 @@ from flowstat.errors import RunError
 from flowstat.read.canonical import TraceWriter
 from flowstat.read.graph import Graph
 from flowstat.read.words import shown
-from flowstat.run.behaviour import Behaviour, Context, Message
+from flowstat.run.behaviour import Behaviour
 from flowstat.run.digest import digest
 from flowstat.run.drive import drive
+from flowstat.run.follow import forward
 from flowstat.run.handlers import Awaiter, handler
 from flowstat.run.latencies import VirtualTime
+from flowstat.run.lines import component_name
 from flowstat.run.loop import Injection, Limits, Progress
 from flowstat.run.network import Clock, Network, Node
 from flowstat.run.pool import Together
-from flowstat.run.program import component_name
 from flowstat.run.tally import RunResult
 from flowstat.run.together import drive_together
 from flowstat.run.watch import Watch
@@ -75,9 +76,9 @@ def journal_header(
     """Return what a journal says of its run, besides what came from outside."""
     return {
         "graph": _fingerprint(graph),
-        "seed": seed,
+        "seed": seed if abs(seed) < 2**63 else str(seed),
         "clock": clock.to_dict() if isinstance(clock, VirtualTime) else None if clock is None else "wall",
-        "limits": [limits.max_events, limits.max_queue, limits.batch_rows],
+        "limits": [min(limit, 2**63 - 1) for limit in (limits.max_events, limits.max_queue, limits.batch_rows)],
         "components": live,
     }
 
@@ -124,8 +125,4 @@ def _settle(behaviours: Behaviours, awaiter: Awaiter, live: bool, network: Netwo
         except Exception as error:
             raise RunError(f"can't make the state of {shown(node.name)}: {type(error).__name__}: {error}") from error
     elif network.graph.outgoing[node.name]:
-        node.handle = _forward
-
-
-def _forward(state: object, message: Message, ctx: Context) -> None:
-    ctx.emit(message.body, message.key)
+        node.handle = forward

@@ -10,20 +10,28 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Iterable, Iterator
-from concurrent.futures import Executor
+from concurrent.futures import BrokenExecutor, Executor
 from hashlib import blake2b
 from typing import Any, NamedTuple
 
+from flowstat.errors import RunError
+from flowstat.read.words import shown
 from flowstat.run.behaviour import Behaviour, Message
-from flowstat.run.event import EventContext, call_elsewhere
-from flowstat.run.handlers import call, call_async, has_loop
+from flowstat.run.event import EventContext, behave
+from flowstat.run.handlers import has_loop
+from flowstat.run.inject import Stream, pulling
 from flowstat.run.loop import Injection, Limits, Loop, Progress, Waiting
-from flowstat.run.network import SECOND, Clock, Delay, Hop, Network, Node, Route
+from flowstat.run.moments import LAST, SECOND
+from flowstat.run.network import Clock, Delay, Hop, Network, Route
 from flowstat.run.pool import Together
 from flowstat.run.record import Recorder
 from flowstat.run.virtual_loop import VirtualLoop
 
 __all__ = ["ContemporaneousLoop"]
+
+
+LOOK = 0.005
+"""Seconds between two looks at a stream of messages."""
 
 
 class _Flying(NamedTuple):
@@ -58,7 +66,8 @@ class ContemporaneousLoop(Loop):
     ) -> None:
         super().__init__(network, recorder, limits, progress)
         self._behaviours = behaviours
-        self._injections = iter(injections)
+        self._pull = pulling(injections)
+        self._is_stream = isinstance(injections, Stream) and virtual is None
         self._seed = seed
         self._together = together
         self._clock = clock
@@ -76,6 +85,7 @@ class ContemporaneousLoop(Loop):
         self._change: asyncio.Event
         self._room: asyncio.Future[None] | None = None
         self._error: BaseException | None = None
+        self._closing = False
         self._loop: asyncio.AbstractEventLoop | None = None
 
     def run(self) -> None:
@@ -90,9 +100,9 @@ class ContemporaneousLoop(Loop):
         if self._error is not None:
             raise self._error
 
-    def interrupt(self) -> None:
-        """End before the next event."""
-        super().interrupt()
+    def stop(self, why: str) -> None:
+        """End before the next event, which the main task has to see."""
+        super().stop(why)
         if self._loop is not None:
             self._loop.call_soon_threadsafe(self._change.set)
 
@@ -113,6 +123,8 @@ class ContemporaneousLoop(Loop):
         self._open[run] = self._open.get(run, 0) + 1
         self.crowded(len(self._flying))
         if wait:
+            if (now or 0) + wait > LAST:
+                self.out_of_time()
             self._start(self._later(number, wait / SECOND))
         else:
             self._deliver(number)
@@ -122,6 +134,9 @@ class ContemporaneousLoop(Loop):
         try:
             with asyncio.Runner(loop_factory=None if virtual is None else lambda: virtual) as runner:
                 runner.run(self._main())
+        except asyncio.CancelledError:
+            self._error = RunError("a behaviour cancelled tasks of the run itself: cancel only those that it started")
+            raise self._error from None
         except BaseException as error:
             self._error = error
             raise
@@ -136,6 +151,7 @@ class ContemporaneousLoop(Loop):
                 self._change.clear()
                 await self._change.wait()
         finally:
+            self._closing = True
             tasks = [arrivals, *self._tasks]
             for task in tasks:
                 task.cancel()
@@ -149,17 +165,27 @@ class ContemporaneousLoop(Loop):
     async def _inject(self) -> None:
         """Take injections as long as there is room for a run; in virtual time, when they are due."""
         try:
-            for injection in self._injections:
+            while True:
+                self.pulling = True
+                try:
+                    injection = self._pull(0 if self._is_stream else None)
+                except StopIteration:
+                    return
+                self.pulling = False
+                if injection is None:
+                    await asyncio.sleep(LOOK)
+                    continue
                 while len(self._open) >= self._together.at_once:
                     self._room = asyncio.get_running_loop().create_future()
                     await self._room
                 hop, body = self.network.injection(injection)
                 self.runs += 1
-                self._mark, self._children = f"{self._seed} {self.runs}".encode()[:64], 0
+                self._mark, self._children = blake2b(f"{self._seed} {self.runs}".encode(), digest_size=16).digest(), 0
                 self.put(hop, 0, body, self._now(), 0, self.runs)
                 # Without this, injections that are all there at once would keep everything else from being done.
                 await asyncio.sleep(self._gap() / SECOND if self._gap else 0)
         finally:
+            self.pulling = False
             self._change.set()
 
     async def _later(self, number: int, seconds: float) -> None:
@@ -211,37 +237,24 @@ class ContemporaneousLoop(Loop):
         message = Message(node.name, flying.hop.key, flying.body, flying.run)  # type: ignore[arg-type]
         error: BaseException | None = None
         try:
-            context.sent = await self._behave(node, message, context)
-        except Exception as found:
+            context.sent = await behave(
+                node, self._behaviours.get(node.name), message, context, self.network, self._pool
+            )
+        except KeyboardInterrupt:
+            self.broken_off = True
+            raise
+        except BrokenExecutor:
+            raise RunError(
+                f"a process of the pool was ended while {shown(node.name)} or another node handled a message: the run "
+                "can't go on without it"
+            ) from None
+        except BaseException as found:
+            if isinstance(found, asyncio.CancelledError) and (self._closing or self.stopped):
+                raise
             error = found
         finally:
             context.over = True
         self._done(number, context, started, error)
-
-    async def _behave(self, node: Node, message: Message, context: EventContext) -> list[tuple[object, str, int]]:
-        """Let the node's behaviour handle a message; return what it sends."""
-        behaviour = self._behaviours.get(node.name)
-        if behaviour is None:
-            if self.network.graph.outgoing[node.name]:
-                context.emit(message.body, message.key)
-            return context.sent
-        function: Any = behaviour.function
-        kind = behaviour.kind
-        if kind in ("async", "async generator"):
-            await call_async(function, kind, node.state, message, context)
-        elif self._pool is None:
-            call(function, kind, node.state, message, context)
-        elif self._together.pool == "process":
-            loop = asyncio.get_running_loop()
-            now = context.now
-            node.state, context.sent = await loop.run_in_executor(
-                self._pool, call_elsewhere, node.name, kind, node.state, message, context.mark, now, context.limit
-            )
-        else:
-            await asyncio.get_running_loop().run_in_executor(
-                self._pool, call, function, kind, node.state, message, context
-            )
-        return context.sent
 
     def _done(self, number: int, context: EventContext, started: int | None, error: BaseException | None) -> None:
         """Send what an event emitted, or see to its error, and note its row."""

@@ -7,7 +7,6 @@ from hashlib import blake2b
 from typing import Any
 
 from flowstat.errors import RunError
-from flowstat.read.words import shown
 
 __all__ = ["digest"]
 
@@ -22,7 +21,8 @@ def digest(value: object) -> str:
     Raises
     ------
     RunError
-        For a value that can't be taken apart, such as an open file, a lock or a generator.
+        For a value that can't be taken apart, such as an open file, a lock or a generator, or that is nested deeply
+        (some hundred times).
 
     Examples
     --------
@@ -32,7 +32,13 @@ def digest(value: object) -> str:
     (False, False)
     """
     hashed = blake2b(digest_size=16)
-    _feed(value, hashed, {})
+    try:
+        _feed(value, hashed, {})
+    except RecursionError:
+        raise RunError(
+            f"a value of type {type(value).__name__} has no digest: it is nested too deeply, or holds itself in a set; "
+            "keep flatter data in a state or a body"
+        ) from None
     return hashed.hexdigest()
 
 
@@ -77,8 +83,12 @@ def _taken_apart(value: Any) -> list[object]:
     try:
         reduce = copyreg.dispatch_table.get(type(value))
         made = reduce(value) if reduce else value.__reduce_ex__(4)
+    except RecursionError:
+        raise
     except Exception as error:
-        raise RunError(f"{shown(repr(value))} has no digest: {error}; keep plain data in a state or a body") from None
+        raise RunError(
+            f"a {type(value).__name__} has no digest: {error}; keep plain data in a state or a body"
+        ) from None
     if isinstance(made, str):
         return [made]
     _, args, *rest = made

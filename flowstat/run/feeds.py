@@ -6,14 +6,21 @@ import asyncio
 from collections.abc import Callable, Iterable
 from typing import Literal, NamedTuple, Protocol
 
+from flowstat.errors import RunError
+from flowstat.run.inject import pulling
 from flowstat.run.loop import Injection
-from flowstat.run.network import SECOND, Clock, Delay
+from flowstat.run.moments import LAST, SECOND
+from flowstat.run.network import Clock, Delay
 
-__all__ = ["Answer", "Ended", "Feed", "VirtualFeed", "WallFeed"]
+__all__ = ["Answer", "EndOfTime", "Ended", "Feed", "MakeFeed", "VirtualFeed", "WallFeed"]
 
 
 class Ended(Exception):
     """Nothing more comes from outside, and no timer is set."""
+
+
+class EndOfTime(Ended):
+    """What comes next comes later than a trace can keep."""
 
 
 class Answer(NamedTuple):
@@ -51,6 +58,10 @@ class Feed(Protocol):
         """Let so many nanoseconds pass."""
 
 
+MakeFeed = Callable[[int, int | None], Feed]
+"""Makes a feed that goes on after so many messages from outside were taken, at a time (None: at its beginning)."""
+
+
 class VirtualFeed:
     """Virtual time: it jumps to what comes next."""
 
@@ -59,6 +70,13 @@ class VirtualFeed:
         self._now = self._arrival = start
         self._gap = gap
         self._next = self._pull() if gap else None
+
+    def go_on(self, taken: int, now: int) -> None:
+        """Go on where so many messages were taken, and time has come to `now`: the injections are those after them."""
+        self._now = now
+        for _ in range(taken if self._gap else 0):
+            assert self._gap is not None
+            self._arrival += self._gap()
 
     def now(self) -> int:
         """Return the time, in nanoseconds since 1970."""
@@ -76,6 +94,8 @@ class VirtualFeed:
                 raise Ended
             return found
         if self._next is not None and (until is None or self._arrival <= until):
+            if self._arrival > LAST:
+                raise EndOfTime
             found, self._next = self._next, self._pull()
             self._now = max(self._now, self._arrival)
             assert self._gap is not None
@@ -88,6 +108,8 @@ class VirtualFeed:
 
     async def pause(self, wait: int) -> None:
         """Let so many nanoseconds pass."""
+        if self._now + wait > LAST:
+            raise RunError("a time to wait ends after the year 2262, and a trace keeps no time later")
         self._now += wait
 
     def _pull(self) -> Injection | None:
@@ -95,10 +117,14 @@ class VirtualFeed:
 
 
 class WallFeed:
-    """Real time: the next message is there at once, and so are all that follow."""
+    """Real time: the next message is there at once, and so are all that follow; but those of a `Stream` when they come.
+
+    A message that others wait for keeps timers waiting, too, unless it is one of a stream.
+    """
 
     def __init__(self, injections: Iterable[Injection], clock: Clock, sleep: Callable[[float], object]) -> None:
-        self._injections = iter(injections)
+        self._pull = pulling(injections)
+        self._more = True
         self._sleep = sleep
         self.now = clock
 
@@ -109,12 +135,15 @@ class WallFeed:
     def take(self, until: int | None, turn: int) -> Injection | None:
         """Return the next message at once, or wait for a time."""
         if until is None or until > self.now():
-            found = next(self._injections, None)
-            if found is not None:
-                return found
-            if until is None:
+            left = None if until is None else max(0, until - self.now()) / SECOND
+            if self._more:
+                try:
+                    return self._pull(left)
+                except StopIteration:
+                    self._more = False
+            if left is None:
                 raise Ended
-            self._sleep(max(0, until - self.now()) / SECOND)
+            self._sleep(left)
         return None
 
     async def pause(self, wait: int) -> None:

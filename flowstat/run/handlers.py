@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from flowstat.run.behaviour import Behaviour, Context, Emit, Handler, Kind, Message
+from flowstat.run.loop import check_returned
 
 __all__ = ["Awaiter", "call", "call_async", "handler", "has_loop"]
 
@@ -34,7 +35,9 @@ def handler(behaviour: Behaviour, wait: Callable[[Coroutine[Any, Any, None]], ob
 def call(function: Any, kind: Kind, state: object, message: Message, ctx: Context) -> None:
     """Call a plain function or a generator, and send what it yields."""
     if kind == "plain":
-        function(state, message, ctx)
+        found = function(state, message, ctx)
+        if found is not None:
+            check_returned(found)
         return
     for sent in function(state, message, ctx):
         _send(ctx, sent)

@@ -25,6 +25,27 @@ class Interruptible(Protocol):
         """End before the next event."""
 
 
+CALLERS = {
+    ("flowstat.run.untimed", "run"),
+    ("flowstat.run.timed", "_handle"),
+    ("flowstat.run.handlers", "run"),
+    ("flowstat.run.handlers", "call"),
+    ("flowstat.run.handlers", "call_async"),
+}
+"""Functions of ours, by their modules, that call behaviours."""
+
+
+def _in_behaviour(frame: FrameType | None) -> bool:
+    """Whether a behaviour runs, or what it calls: within a function of ours a row may be half done."""
+    innermost = frame
+    while frame is not None:
+        name = frame.f_globals.get("__name__", "")
+        if name.startswith("flowstat."):
+            return frame is not innermost and (name, frame.f_code.co_name) in CALLERS
+        frame = frame.f_back
+    return False
+
+
 @contextmanager
 def deferred_interrupts(loop: Interruptible) -> Iterator[None]:
     """Let Ctrl-C end the loop between two events; a second one ends it inside a behaviour.
@@ -38,12 +59,12 @@ def deferred_interrupts(loop: Interruptible) -> Iterator[None]:
         yield
         return
 
-    def interrupt(_number: int, _frame: FrameType | None) -> None:
+    def interrupt(_number: int, frame: FrameType | None) -> None:
         if loop.finishing:
             return
         loop.interrupts += 1
         loop.interrupt()
-        if loop.pulling or loop.interrupts > 1:
+        if loop.pulling or (loop.interrupts > 1 and _in_behaviour(frame)):
             raise KeyboardInterrupt
 
     signal.signal(signal.SIGINT, interrupt)

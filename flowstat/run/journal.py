@@ -24,12 +24,12 @@ import msgspec
 
 from flowstat.errors import RunError
 
-__all__ = ["FRAME", "LARGEST", "MAGIC", "Entry", "Journal", "read_journal", "repair"]
+__all__ = ["FRAME", "LARGEST", "MAGIC", "Entry", "Journal", "damaged", "read_journal", "repair"]
 
 MAGIC = b"flowstat journal 1\n"
 FRAME = struct.Struct("<II")
 LARGEST = 1 << 30
-"""No frame is this long: what claims to be is damaged."""
+"""No frame is this long (1 GiB): what claims to be is damaged."""
 
 
 class Entry(NamedTuple):
@@ -46,6 +46,11 @@ class Entry(NamedTuple):
     time: int = 0
     what: str = ""
 
+    @property
+    def from_outside(self) -> bool:
+        """Whether it is a message from outside."""
+        return self.node is not None and not self.what
+
 
 @dataclass(frozen=True)
 class Journal:
@@ -58,9 +63,12 @@ class Journal:
     entries
         What came from outside, in order.
     end
-        How the run ended: `events`, `runs`, `span`, `stopped`, `states` (digests by node); None if it was killed.
+        How the run ended: `events`, `runs`, `span`, `errors`, `dropped`, `stopped`, `states` (digests by node; None
+        where an interrupt ended it within an event); None if it was killed.
     size, torn
         Bytes up to where it is whole, and bytes after that: what a killed process left of its last frame.
+    marks
+        Digests of all states, each with the number of entries that come before them.
     """
 
     header: Mapping[str, Any]
@@ -68,6 +76,7 @@ class Journal:
     end: Mapping[str, Any] | None
     size: int
     torn: int = 0
+    marks: tuple[tuple[int, Mapping[str, str]], ...] = ()
 
 
 def read_journal(path: str | Path) -> Journal:
@@ -80,6 +89,7 @@ def read_journal(path: str | Path) -> Journal:
     """
     path = Path(path)
     entries: list[Entry] = []
+    marks: list[tuple[int, Mapping[str, str]]] = []
     header: Any = None
     end: Any = None
     decode, make = msgspec.msgpack.Decoder().decode, Entry._make
@@ -92,6 +102,8 @@ def read_journal(path: str | Path) -> Journal:
                 content = decode(frame)
                 if header is None:
                     header = content
+                elif isinstance(content, dict) and "states" in content:
+                    marks.append((len(entries), content["states"]))
                 elif isinstance(content, dict):
                     end = content.get("end")
                 else:
@@ -101,7 +113,7 @@ def read_journal(path: str | Path) -> Journal:
         raise RunError(f"can't read the journal {path}: {error.strerror or error}") from None
     if header is None:
         raise RunError(f"the journal {path} ends within its header: nothing had been accepted yet")
-    return Journal(header, tuple(entries), end, size, torn)
+    return Journal(header, tuple(entries), end, size, torn, tuple(marks))
 
 
 def repair(path: str | Path) -> Journal:
@@ -111,6 +123,14 @@ def repair(path: str | Path) -> Journal:
         with suppress(OSError):
             os.truncate(path, journal.size)
     return journal
+
+
+def damaged(path: Path, place: int) -> RunError:
+    """Return the error of a journal that is wrong at a byte, and goes on after that."""
+    return RunError(
+        f"the journal {path} is damaged at byte {place:,}: what comes after can't be trusted. What was accepted before "
+        f"is in its first {place:,} bytes: copy these to a file, and replay that"
+    )
 
 
 @contextmanager
@@ -137,6 +157,6 @@ def _frames(data: mmap | bytes, path: Path) -> Iterator[tuple[bytes, int]]:
         if not 0 < length < LARGEST or crc32(content) != checksum:
             if begin + length == total:
                 return
-            raise RunError(f"the journal {path} is damaged at byte {place:,}: what comes after can't be trusted")
+            raise damaged(path, place)
         place = begin + length
         yield content, place

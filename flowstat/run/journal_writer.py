@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from io import FileIO
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 from zlib import crc32
 
@@ -15,7 +16,9 @@ import msgspec
 from flowstat.errors import OutputError, RunError
 from flowstat.read.closing import Closing
 from flowstat.read.words import shown
-from flowstat.run.journal import FRAME, MAGIC
+from flowstat.run.feeds import Feed, MakeFeed
+from flowstat.run.journal import FRAME, LARGEST, MAGIC
+from flowstat.run.journalled import JournalledFeed, States
 from flowstat.run.loop import Injection
 
 __all__ = ["JournalWriter", "lock", "make_way"]
@@ -23,6 +26,8 @@ __all__ = ["JournalWriter", "lock", "make_way"]
 
 class JournalWriter(Closing):
     """Writes a journal; every entry is with the operating system before `add` returns.
+
+    `pulled` is called when something has come from outside, before it is written.
 
     Parameters
     ----------
@@ -32,7 +37,7 @@ class JournalWriter(Closing):
     header
         Of the run; not written again when a journal goes on.
     marks
-        After how many messages the digests of all states are written; 0: at the end only.
+        After how many messages from outside the digests of all states are written; 0: at the end only.
 
     Raises
     ------
@@ -51,6 +56,8 @@ class JournalWriter(Closing):
     ) -> None:
         self.path = Path(path)
         self.marks = marks
+        self.pulled: Callable[[], object] = _nothing
+        self._added = 0
         self._encode = msgspec.msgpack.Encoder().encode
         self._decode = msgspec.msgpack.Decoder().decode
         try:
@@ -70,6 +77,7 @@ class JournalWriter(Closing):
         self._size = size or 0
         if size is None:
             self._write(MAGIC + self._frame(dict(header or {})))
+        self._begins = self._size if size is None else -1
 
     def add(self, injection: Injection, turn: int = 0, time: int = 0, what: str = "") -> Injection:
         """Write a message from outside, or an answer; return it as a replay will find it.
@@ -77,7 +85,8 @@ class JournalWriter(Closing):
         Raises
         ------
         RunError
-            If its body can't be kept: it is to be made of None, truth values, numbers, texts, bytes, lists and dicts.
+            If its body can't be kept: it is to be made of None, truth values, numbers, texts, bytes, lists and dicts,
+            not nested some hundred times, and of less than 1 GiB.
         OutputError
             If it can't be written; what was written before stays.
         """
@@ -85,9 +94,12 @@ class JournalWriter(Closing):
         try:
             frame = self._frame([[node, key, body, turn, time, what]])
             kept = self._decode(frame[FRAME.size :])[0]
+            same = kept[2] == body and _same(kept[2], body)
+        except RecursionError:
+            raise RunError(f"a journal can't keep a body of {shown(node)}: it is nested too deeply") from None
         except (TypeError, ValueError, OverflowError, msgspec.MsgspecError) as error:
             raise RunError(f"a journal can't keep the message {shown(repr(injection))}: {error}") from None
-        if kept[2] != body or not _same(kept[2], body):
+        if not same:
             raise RunError(
                 f"a journal can't keep the body {shown(repr(body))}: make it of None, truth values, numbers, texts, "
                 "bytes, lists and dicts with text keys"
@@ -103,30 +115,45 @@ class JournalWriter(Closing):
         """Write how the run ended."""
         self._write(self._frame({"end": dict(end)}))
 
-    def mark(self, states: Mapping[str, str]) -> None:
+    def mark(self, states: States) -> None:
         """Write the digests of all states."""
         self._write(self._frame({"states": dict(states)}))
 
-    def following(
-        self, injections: Iterable[Injection], states: Callable[[], Mapping[str, str]]
-    ) -> Iterator[Injection]:
+    def following(self, injections: Iterable[Injection], states: Callable[[], States]) -> Iterator[Injection]:
         """Yield messages from outside, each of them written before.
 
         All that came of one is over when the next is asked for.
         """
-        for number, injection in enumerate(injections):
-            if self.marks and number and number % self.marks == 0:
-                self.mark(states())
-            if not isinstance(injection, (tuple, list)) or len(injection) != 3:
-                raise RunError(f"an injection is (node, key, body), not {shown(repr(injection))}")
+        for injection in injections:
+            self.pulled()
+            self.mark_before(states)
             yield self.add(injection)
+
+    def feed(self, make: MakeFeed, states: Callable[[], States]) -> Feed:
+        """Return the feed of a run in time, whose messages and times are written."""
+        return JournalledFeed(make(0, None), self, states)
+
+    def mark_before(self, states: Callable[[], States]) -> None:
+        """Write the digests of all states before the next message from outside, if it is time."""
+        if self.marks and self._added and self._added % self.marks == 0:
+            self.mark(states())
+        self._added += 1
 
     def close(self) -> None:
         """Close the file."""
         self._file.close()
 
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+        if kind is not None and self._size == self._begins:  # nothing was accepted: no file is left of it
+            self.path.unlink(missing_ok=True)
+
     def _frame(self, content: object) -> bytes:
         data = self._encode(content)
+        if len(data) >= LARGEST:
+            raise ValueError(f"it takes {len(data):,} bytes, and fewer than {LARGEST:,} are kept")
         return FRAME.pack(len(data), crc32(data)) + data
 
     def _write(self, frame: bytes) -> None:
@@ -174,6 +201,10 @@ def make_way(path: str | Path, overwrite: bool) -> None:
         path.unlink()
     except OSError as error:
         raise OutputError(f"can't write the journal {path}: {error.strerror or error}") from None
+
+
+def _nothing() -> None:
+    """Be called."""
 
 
 def _same(kept: object, body: object) -> bool:

@@ -2,23 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING, NamedTuple
 
 from flowstat.run.feeds import Answer, Ended, Feed
-from flowstat.run.journal import Entry, Journal
-from flowstat.run.journal_writer import JournalWriter
+from flowstat.run.journal import Entry
 from flowstat.run.loop import Injection
 
-__all__ = ["JournalledFeed", "ReplayFeed", "replayed"]
+if TYPE_CHECKING:
+    from flowstat.run.journal_writer import JournalWriter
+
+__all__ = ["JournalledFeed", "Marked", "ReplayFeed", "States"]
+
+
+States = Mapping[str, str]
+"""The digest of each node's state."""
+
+
+class Marked(NamedTuple):
+    """The states as a journal has them, after so many messages from outside."""
+
+    after: int
+    states: States
 
 
 class JournalledFeed:
-    """A feed whose messages and times are journalled; its clock stands still between them, as it will in a replay."""
+    """A feed whose messages and times are journalled; its clock stands still between them, as it will in a replay.
 
-    def __init__(self, feed: Feed, journal: JournalWriter) -> None:
+    It stands at `now` at first, the feed's own time unless told.
+    """
+
+    def __init__(
+        self, feed: Feed, journal: JournalWriter, states: Callable[[], States], now: int | None = None
+    ) -> None:
         self._feed = feed
         self._journal = journal
-        self._now = feed.now()
+        self._states = states
+        self._now = feed.now() if now is None else now
         self._paused = 0
 
     def now(self) -> int:
@@ -32,14 +52,17 @@ class JournalledFeed:
     def take(self, until: int | None, turn: int) -> Injection | Answer | None:
         """Take the next message or time, and write it."""
         found = self._feed.take(until, turn)
+        journal = self._journal
+        journal.pulled()
         self._now, self._paused = max(self._feed.now(), self.now()), 0
         if found is None:
-            self._journal.tick(turn, self._now)
+            journal.tick(turn, self._now)
             return None
         if isinstance(found, Answer):
-            node, key, body = self._journal.add((found.node, found.key, found.body), turn, self._now, found.what)
+            node, key, body = journal.add((found.node, found.key, found.body), turn, self._now, found.what)
             return Answer(node, found.what, key, body)
-        return self._journal.add(found, turn, self._now)
+        journal.mark_before(self._states)
+        return journal.add(found, turn, self._now)
 
     async def pause(self, wait: int) -> None:
         """Let so many nanoseconds pass."""
@@ -48,29 +71,56 @@ class JournalledFeed:
 
 
 class ReplayFeed:
-    """The feed of a journal: messages and times come when as many messages are handled as were then."""
+    """The feed of a journal: messages and times come when as many messages are handled as were then.
 
-    def __init__(self, entries: Sequence[Entry]) -> None:
-        self._entries = iter(entries)
-        self._next = next(self._entries, None)
-        self._now = self._next.time if self._next else 0
+    Parameters
+    ----------
+    items
+        The entries, and the digests of all states where they were marked.
+    compare
+        Called with these digests when the states should be so.
+    go_on
+        Called, with the time (None before the first entry), when there are no more; returns the feed that goes on from
+        there, or None.
+    """
+
+    def __init__(
+        self,
+        items: Iterator[Entry | Marked],
+        compare: Callable[[Marked], object],
+        go_on: Callable[[int | None], Feed | None] = lambda now: None,
+    ) -> None:
+        self._items = items
+        self._compare = compare
+        self._go_on = go_on
+        self._feed: Feed | None = None
+        self._next: Entry | None = None
+        self._marks: list[Marked] = []
         self._paused = 0
+        self._look(None)
+        self._now = self._next.time if self._next else 0
 
     def now(self) -> int:
         """Return the time, in nanoseconds since 1970."""
-        return self._now + self._paused
+        return self._feed.now() if self._feed else self._now + self._paused
 
     def due(self, until: int | None, turn: int, crowd: int) -> bool:
         """Whether the next entry was taken by now."""
+        if self._feed:
+            return self._feed.due(until, turn, crowd)
         return self._next is not None and self._next.turn <= turn
 
     def take(self, until: int | None, turn: int) -> Injection | Answer | None:
         """Take the next entry."""
         entry = self._next
+        if self._feed:
+            return self._feed.take(until, turn)
         if entry is None:
             raise Ended
-        self._next = next(self._entries, None)
+        for mark in self._marks:
+            self._compare(mark)
         self._now, self._paused = entry.time, 0
+        self._look(entry.time)
         if entry.node is None:
             return None
         if entry.what:
@@ -79,9 +129,19 @@ class ReplayFeed:
 
     async def pause(self, wait: int) -> None:
         """Let so many nanoseconds pass."""
-        self._paused += wait
+        if self._feed:
+            await self._feed.pause(wait)
+        else:
+            self._paused += wait
 
-
-def replayed(journal: Journal) -> Iterator[Injection]:
-    """Yield a journal's messages from outside, for a run in which time does not count."""
-    return ((e.node, e.key, e.body) for e in journal.entries if e.node is not None)
+    def _look(self, now: int | None) -> None:
+        """Look for the next entry: what comes next has to be known before a message is handled."""
+        self._next, self._marks = None, []
+        for item in self._items:
+            if isinstance(item, Entry):
+                self._next = item
+                return
+            self._marks.append(item)
+        for mark in self._marks:
+            self._compare(mark)
+        self._feed = self._go_on(now)

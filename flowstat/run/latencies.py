@@ -6,7 +6,7 @@ from bisect import bisect_left
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from itertools import accumulate
-from math import isfinite, log, sqrt
+from math import inf, log, sqrt
 from random import Random
 from typing import Any
 
@@ -14,7 +14,8 @@ from flowstat.errors import RunError
 from flowstat.read.graph import Graph
 from flowstat.read.words import shown
 from flowstat.run.behaviour import unknown_node
-from flowstat.run.network import SECOND, Delay
+from flowstat.run.moments import LONGEST, SECOND, nanoseconds
+from flowstat.run.network import Delay
 
 __all__ = ["LatencyLaw", "VirtualTime"]
 
@@ -26,8 +27,8 @@ class LatencyLaw:
     Attributes
     ----------
     mean, sd
-        With `sd` 0 the time is always `mean`; else it is lognormal with this mean and standard deviation, the usual
-        shape of response times.
+        With `sd` 0 the time is always `mean`; else it is lognormal with this mean and standard deviation (at most
+        a million times as large), the usual shape of response times; a draw beyond 126 years is cut there.
     values, weights
         Where given, the time is one of these recorded values, each as often as its weight says (evenly without any);
         `mean` and `sd` are not used then.
@@ -35,7 +36,7 @@ class LatencyLaw:
     Raises
     ------
     RunError
-        For a time or a weight that is negative or no number.
+        For a time or a weight that is negative or no number, or a time too long to be kept (126 years).
 
     Examples
     --------
@@ -53,12 +54,16 @@ class LatencyLaw:
 
     def __post_init__(self) -> None:
         numbers = (self.mean, self.sd, *self.values, *self.weights)
-        if not all(isinstance(x, (int, float)) and isfinite(x) and x >= 0 for x in numbers):
-            raise RunError(f"a latency is told by numbers of 0 or more, not {self!r}")
-        if self.weights and (len(self.weights) != len(self.values) or not sum(self.weights)):
+        if not all(isinstance(x, (int, float)) and 0 <= x < inf for x in numbers):
+            raise RunError(f"a latency is told by numbers of 0 or more, not {shown(repr(self))}")
+        for time in (self.mean, *self.values):
+            nanoseconds(time)
+        if self.weights and (len(self.weights) != len(self.values) or not 0 < sum(self.weights) < inf):
             raise RunError("the weights of recorded latencies are as many as these, and not all 0")
-        if self.sd and not self.mean:
-            raise RunError(f"a latency that varies (sd {self.sd:g}) has a mean above 0")
+        if self.sd and not self.sd <= 1e6 * self.mean:
+            raise RunError(
+                f"a latency that varies (sd {self.sd:g}) has a mean above 0, and above a millionth of its sd"
+            )
 
     def draw(self, random: Random) -> float:
         """Return one time in seconds."""
@@ -67,7 +72,7 @@ class LatencyLaw:
     def delay(self, random: Random) -> Delay:
         """Return what draws one time after the other, in nanoseconds."""
         draw = self._draw()
-        return lambda: round(draw(random) * SECOND)
+        return lambda: min(round(draw(random) * SECOND), LONGEST)
 
     def _draw(self) -> Callable[[Random], float]:
         if self.values:

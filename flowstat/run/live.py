@@ -8,11 +8,17 @@ from collections.abc import Iterable
 
 from flowstat.run.components import Components
 from flowstat.run.feeds import Answer, Ended
+from flowstat.run.inject import pulling
+from flowstat.run.lines import Line, line_of
 from flowstat.run.loop import Injection
-from flowstat.run.network import SECOND, Clock
-from flowstat.run.program import Line, ProgramEnded, line_of
+from flowstat.run.moments import SECOND
+from flowstat.run.network import Clock
+from flowstat.run.program import ProgramEnded
 
 __all__ = ["LiveFeed"]
+
+LOOK = 0.02
+"""Seconds between two looks at a stream of messages, while programs say nothing."""
 
 CROWD = 256
 """How many messages may wait before programs have to."""
@@ -28,10 +34,10 @@ class LiveFeed:
     def __init__(self, components: Components, injections: Iterable[Injection], clock: Clock) -> None:
         self._components = components
         self._programs = components.taking()
-        self._injections = iter(injections)
+        self._pull = pulling(injections)
         self._more = True
         self._handed: dict[str, deque[int]] = {node: deque() for node in self._programs}
-        self._answers: deque[Answer] = deque()
+        self._there: deque[Injection | Answer] = deque()
         self.now = clock
 
     def send(self, node: str, key: str, body: object) -> None:
@@ -40,52 +46,65 @@ class LiveFeed:
         try:
             life = program.send(line_of(key, body))
         except ProgramEnded:
-            self._answers.append(Answer(node, "failed"))
+            self._there.append(Answer(node, "failed"))
             return
         if program.component.kind == "wire":
             self._handed[node].append(life)
         else:
-            self._answers.append(Answer(node, "silent"))
+            self._there.append(Answer(node, "silent"))
 
     def due(self, until: int | None, turn: int, crowd: int) -> bool:
         """Whether a line is there, or a time has come."""
         if until is not None and until <= self.now():
             return True
-        return crowd < CROWD and (bool(self._answers) or self._components.waiting())
+        if crowd >= CROWD:
+            return False
+        # Not every line says something: one that only tells of a program's end may have nothing to answer.
+        while not self._there and self._components.waiting():
+            self._sort(self._components.take(0))
+        return bool(self._there)
 
     def take(self, until: int | None, turn: int) -> Injection | Answer | None:
         """Wait for the next line, or for a time."""
         while True:
-            if self._answers:
-                return self._answers.popleft()
+            if self._there:
+                return self._there.popleft()
             left = None if until is None else (until - self.now()) / SECOND
             if left is not None and left <= 0:
                 return None
             if not self._components.waiting() and self._more:
-                found = next(self._injections, None)
-                if found is not None:
-                    return found
-                self._more = False
-            line = self._components.take(left)
+                try:
+                    found = self._pull(0)
+                except StopIteration:
+                    self._more = False
+                else:
+                    if found is not None:
+                        return found
+            coming = self._more and not self._components.waiting()
+            line = self._components.take(left if not coming else LOOK if left is None else min(left, LOOK))
             if line is not None:
-                if not line.wire:
-                    return line.node, line.key, line.body
-                self._answer(line)
-            elif until is None and not self._components.running() and not self._components.close_next():
+                self._sort(line)
+            elif until is None and not coming and not self._components.running() and not self._components.close_next():
                 raise Ended
 
     async def pause(self, wait: int) -> None:
         """Let so many nanoseconds pass."""
         await asyncio.sleep(wait / SECOND)
 
-    def _answer(self, line: Line) -> None:
-        """Tell which messages a line of a wire answers: those that an earlier life of its program took are lost."""
-        handed, answers = self._handed[line.node], self._answers
+    def _sort(self, line: Line | None) -> None:
+        """Tell what a line is: a message, or what it answers; what an earlier life of a wire took is lost."""
+        if line is None:
+            return
+        if not line.wire:
+            self._there.append((line.node, line.key, line.body))
+            return
+        handed, there = self._handed[line.node], self._there
         closed = self._programs[line.node].closed
-        while handed and (line.over or handed[0] < line.life):
+        while handed and handed[0] < line.life:
+            silent = line.over and closed and not line.failed and handed[0] == line.life - 1
             handed.popleft()
-            answers.append(Answer(line.node, "silent" if line.over and closed else "failed"))
+            there.append(Answer(line.node, "silent" if silent else "failed"))
         if not line.over:
             if handed:
                 handed.popleft()
-            answers.append(Answer(line.node, "sent", line.key, line.body))
+            there.append(Answer(line.node, "sent", line.key, line.body))

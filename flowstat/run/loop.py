@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
@@ -12,7 +13,7 @@ from flowstat.run.network import Flood, Hop, Network, Node, Route
 from flowstat.run.record import DROPPED, PENDING, Recorder, failed
 from flowstat.run.tally import RunResult, Tally, waiting
 
-__all__ = ["Injection", "Late", "Limits", "Loop", "Progress", "Waiting", "late", "run_loop"]
+__all__ = ["Injection", "Late", "Limits", "Loop", "Progress", "Waiting", "check_returned", "late", "run_loop"]
 
 Injection = tuple[str, str, object]
 """A message from outside: node, key, body."""
@@ -40,7 +41,7 @@ class Limits:
 
     def __post_init__(self) -> None:
         for name, value in vars(self).items():
-            if not isinstance(value, int) or value < 1:
+            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
                 raise RunError(f"{name} is a whole number of at least 1, not {value!r}")
 
 
@@ -69,7 +70,11 @@ def run_loop(loop: Loop, seed: int) -> RunResult:
 
 
 class Loop:
-    """A loop and where it is; `span` is the last row's id, `lost` counts the rows of dropped emits."""
+    """A loop and where it is; `span` is the last row's id, `lost` counts the rows of dropped emits.
+
+    `pulling` says that it waits for what is outside, and may be interrupted there; `broken_off` that an interrupt ended
+    it within an event, which may have changed the node's state.
+    """
 
     def __init__(
         self, network: Network, recorder: Recorder | None, limits: Limits, progress: Progress | None = None
@@ -83,7 +88,7 @@ class Loop:
         self.span = self.lost = self.runs = self.interrupts = 0
         self.stopped: str | None = None
         self.halt: tuple[int, str] | None = None
-        self.pulling = self.finishing = False
+        self.pulling = self.finishing = self.broken_off = False
         # The first batches are small: a slow program's trace is soon readable, and its progress seen.
         self.rows = min(FIRST_ROWS, limits.batch_rows)
         self.batch_end = self.rows
@@ -108,8 +113,16 @@ class Loop:
 
     def interrupt(self) -> None:
         """End before the next event."""
-        self.stopped = INTERRUPTED
+        self.stop(INTERRUPTED)
+
+    def stop(self, why: str) -> None:
+        """End before the next event."""
+        self.stopped = why
         self.checkpoint = 0
+
+    def pulled(self) -> None:
+        """Wait no more for what is outside: it has come, and is to be kept before an interrupt."""
+        self.pulling = False
 
     def finish(self) -> None:
         """Write what is not written yet, and a row for every message that still waits."""
@@ -156,6 +169,7 @@ class Loop:
         node = hop.node
         node.outbox.clear()
         if isinstance(error, (KeyboardInterrupt, Late)):
+            self.broken_off = True
             raise error
         if isinstance(error, Flood):
             self.storm(str(error))
@@ -168,11 +182,18 @@ class Loop:
     def storm(self, what: str) -> None:
         """Stop the loop before the next event."""
         if not self.stopped:
-            self.stopped = (
+            self.stop(
                 f"{what} (max_queue), a message storm: look for a loop that sends more than it takes, or raise "
                 "max_queue if this many are expected."
             )
-            self.checkpoint = 0
+
+    def out_of_time(self) -> None:
+        """Stop the loop before the next event: a time comes that no trace can keep."""
+        if not self.stopped:
+            self.stop(
+                "time came to the year 2262, and a trace keeps none later: start earlier, or look for a timer or a "
+                "latency that is too long."
+            )
 
     def crowded(self, length: int) -> None:
         """Stop the loop if this many messages that wait are too many."""
@@ -214,6 +235,23 @@ class Loop:
         """Raise what is wrong if a node emitted when it was not handling a message."""
         if name := self.network.late_emits():
             raise late(name)
+
+
+def check_returned(found: object) -> None:
+    """Refuse what a plain function returned if it was to be awaited or gone through: nobody does.
+
+    Raises
+    ------
+    RunError
+        If it is a coroutine or a generator.
+    """
+    if inspect.iscoroutine(found):
+        found.close()  # without a warning that it was never awaited
+    if inspect.isawaitable(found) or inspect.isgenerator(found) or inspect.isasyncgen(found):
+        raise RunError(
+            f"the behaviour returned {type(found).__name__.replace('_', ' ')} and is no `async` or generator function "
+            "itself: make it one (`async def`, `yield`), or let a wrapper around it be one"
+        )
 
 
 class Late(RunError):

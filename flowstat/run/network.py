@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable
-from math import isfinite
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from random import Random
 
 from flowstat.errors import RunError
@@ -13,11 +12,9 @@ from flowstat.read.words import shown
 from flowstat.run.behaviour import Handler, Retry, unknown_node
 from flowstat.run.codes import Codes
 from flowstat.run.digest import digest
+from flowstat.run.moments import SECOND, nanoseconds
 
-__all__ = ["SECOND", "Clock", "Delay", "Hop", "Network", "Node", "Route", "Settle", "nanoseconds"]
-
-SECOND = 1_000_000_000
-"""In nanoseconds, in which the loops count."""
+__all__ = ["SECOND", "Clock", "Delay", "Flood", "Hop", "Network", "Node", "Route", "Settle", "nanoseconds"]
 
 Clock = Callable[[], int]
 """Nanoseconds since 1970."""
@@ -134,18 +131,29 @@ class Network:
         """Return the hop and the body of an injected message, or raise what is wrong with it."""
         try:
             name, key, body = injection
-        except (TypeError, ValueError):
-            raise RunError(f"an injection is (node, key, body), not {shown(repr(injection))}") from None
-        try:
             return self._injections[name, key], body
-        except (KeyError, TypeError):
-            if not isinstance(name, str) or name not in self.graph.outgoing:
-                raise RunError(f"can't inject a message: {unknown_node(name, self.graph)}") from None
-            try:
-                hop = self._injections[name, key] = self.hop(None, _checked(key), name)
-            except (TypeError, ValueError) as error:
-                raise RunError(f"can't inject a message to {shown(name)}: {error}") from None
-            return hop, body
+        except (KeyError, TypeError, ValueError):
+            self.check(injection)
+        hop = self._injections[name, key] = self.hop(None, key, name)
+        return hop, body
+
+    def check(self, injection: tuple[str, str, object]) -> None:
+        """Raise what is wrong with an injected message, if anything."""
+        if not isinstance(injection, (tuple, list)) or len(injection) != 3:
+            raise RunError(f"an injection is (node, key, body), not {shown(repr(injection))}")
+        name, key, _ = injection
+        if not isinstance(name, str) or name not in self.graph.outgoing:
+            raise RunError(f"can't inject a message: {unknown_node(name, self.graph)}")
+        try:
+            _checked(key)
+        except (TypeError, ValueError) as error:
+            raise RunError(f"can't inject a message to {shown(name)}: {error}") from None
+
+    def checked(self, injections: Iterable[tuple[str, str, object]]) -> Iterator[tuple[str, str, object]]:
+        """Yield injected messages, each of them found right: before a journal keeps it."""
+        for injection in injections:
+            self.check(injection)
+            yield injection
 
     def route(self, node: Node, key: str) -> Route:
         """Return where an emit of the node with this key goes; arrows to one target give one copy."""
@@ -218,6 +226,11 @@ class Network:
 class Flood(RunError):
     """One event emits more than the queue may hold; raised inside the behaviour, and ends the run."""
 
+    @classmethod
+    def of(cls, node: str, limit: int) -> Flood:
+        """Return the error of an event of the node that emitted `limit` times, and goes on."""
+        return cls(f"one event of {shown(node)} emitted more than {limit:,} times")
+
 
 class _Context:
     """The `Context` of one node."""
@@ -244,7 +257,7 @@ class _Context:
         except (KeyError, TypeError):
             route = self._network.route(self._node, key)
         if len(self._outbox) >= self._limit:
-            raise Flood(f"one event of {shown(self.node)} emitted more than {self._network.max_queue:,} messages")
+            raise Flood.of(self.node, self._limit)
         self._outbox.append((route, body))
 
     def after(self, seconds: float, key: str = "", body: object = None) -> None:
@@ -255,19 +268,6 @@ class _Context:
 
     def sleep(self, seconds: float) -> Awaitable[None]:
         return self._network.pause(nanoseconds(seconds))
-
-
-def nanoseconds(seconds: object) -> int:
-    """Return a time to wait in nanoseconds.
-
-    Raises
-    ------
-    RunError
-        If it is none: a number of seconds, 0 or more.
-    """
-    if isinstance(seconds, (int, float)) and isfinite(seconds) and seconds >= 0:
-        return round(seconds * SECOND)
-    raise RunError(f"a time to wait is a number of seconds, 0 or more, not {seconds!r}")
 
 
 async def _no_time(wait: int) -> None:

@@ -86,7 +86,7 @@ class Recorder:
             return
         try:
             batch = self._batch(n, codes)
-        except (UnicodeEncodeError, pa.ArrowException) as error:
+        except (UnicodeEncodeError, OverflowError, pa.ArrowException) as error:
             raise OutputError(f"these rows can't be stored in a trace: {error}") from None
         self._writer.write(batch)
         self._written += n

@@ -8,8 +8,9 @@ from heapq import heappop, heappush
 
 from flowstat.errors import RunError
 from flowstat.run.behaviour import Message
-from flowstat.run.feeds import Answer, Ended, Feed
-from flowstat.run.loop import Limits, Loop, Progress, Waiting, late
+from flowstat.run.feeds import Answer, Ended, EndOfTime, Feed
+from flowstat.run.loop import Limits, Loop, Progress, Waiting, check_returned, late
+from flowstat.run.moments import LAST
 from flowstat.run.network import Hop, Network
 from flowstat.run.record import Recorder
 
@@ -54,7 +55,9 @@ class TimedLoop(Loop):
                 self.pulling = True
                 try:
                     found = feed.take(until, self.turn)
-                except Ended:
+                except Ended as over:
+                    if isinstance(over, EndOfTime):
+                        self.out_of_time()
                     break
                 finally:
                     self.pulling = False
@@ -85,7 +88,9 @@ class TimedLoop(Loop):
         try:
             if outbox:
                 raise late(node)
-            node.handle(node.state, tuple.__new__(Message, (node.name, hop.key, body, run)), node.context)
+            found = node.handle(node.state, tuple.__new__(Message, (node.name, hop.key, body, run)), node.context)
+            if found is not None:
+                check_returned(found)
         except BaseException as error:
             self._done(queued, started, error)
             return
@@ -144,13 +149,16 @@ class TimedLoop(Loop):
 
     def put(self, hop: Hop, span: int, body: object, now: int | None, wait: int, run: int) -> None:
         """Let a message wait for its turn, or first for `wait` nanoseconds and as long as it is under way."""
-        assert now is not None
+        if now is None:
+            raise RunError("the clock returned None: it is to return nanoseconds since 1970, as time.time_ns does")
         if hop.delay:
             wait += hop.delay()
         queued = (hop, span, body, now, run)
         if wait:
             self.set += 1
             heappush(self.agenda, (now + wait, self.set, queued))
+            if now + wait > LAST:
+                self.out_of_time()
         else:
             self.ready.append(queued)
 

@@ -8,6 +8,7 @@ from contextlib import ExitStack
 from flowstat.read.canonical import TraceWriter
 from flowstat.run.behaviour import Behaviour
 from flowstat.run.contemporaneous import ContemporaneousLoop
+from flowstat.run.inject import through
 from flowstat.run.latencies import VirtualTime
 from flowstat.run.loop import Injection, Limits, Progress, run_loop
 from flowstat.run.network import Clock, Network
@@ -47,7 +48,7 @@ def drive_together(
         loop = ContemporaneousLoop(
             network,
             behaviours,
-            injections,
+            through(injections, network.checked),
             recorder,
             limits,
             progress,

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from heapq import heappop, heappush
 
 from flowstat.run.behaviour import Message
-from flowstat.run.loop import Injection, Limits, Loop, Progress, Waiting, late
+from flowstat.run.loop import Injection, Limits, Loop, Progress, Waiting, check_returned, late
 from flowstat.run.network import Hop, Network
 from flowstat.run.record import Recorder
 
@@ -66,7 +66,9 @@ class UntimedLoop(Loop):
                         if outbox:
                             raise late(node)
                         message = new(Message, (node.name, hop.key, body, run))
-                        node.handle(node.state, message, node.context)
+                        found = node.handle(node.state, message, node.context)
+                        if found is not None:
+                            check_returned(found)
                     except BaseException as error:
                         try:
                             sent, lost = self.fail(error, hop, body, span + 1, None, run)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import selectors
 from typing import Any
 
-from flowstat.run.network import SECOND
+from flowstat.run.moments import SECOND
 
 __all__ = ["VirtualLoop"]
 
@@ -26,6 +27,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         self._elapsed = 0.0
         self._start = start
         super().__init__(_Jumping(self))
+        self._clock_resolution: float = 1 / SECOND
 
     def time(self) -> float:
         """Return the virtual time in seconds since the loop began."""
@@ -38,6 +40,8 @@ class VirtualLoop(asyncio.SelectorEventLoop):
     def jump(self, seconds: float) -> None:
         """Let time pass."""
         self._elapsed += seconds
+        # After half a year a float has no nanoseconds left: a timer that is due has to be seen as due.
+        self._clock_resolution = max(self._clock_resolution, math.ulp(self._elapsed))
 
 
 class _Jumping(selectors.DefaultSelector):

@@ -143,14 +143,16 @@ class Watch:
             return Counter(), Counter()
         codes = self._loop.network.codes
         # The loop may add to its lists meanwhile.
-        n = min(len(recorder.hops), len(recorder.sent))
-        hops, sent = (np.array(column[:n], np.int64) for column in (recorder.hops, recorder.sent))
+        hops, sent = (np.array(column[:], np.int64) for column in (recorder.hops, recorder.sent))
+        n = min(len(hops), len(sent))
+        hops, sent = hops[:n], sent[:n]
         handled = (sent != DROPPED) & (sent != PENDING)
         names = list(codes.nodes)
         found: tuple[Counter[str], Counter[str]] = Counter(), Counter()
         for counter, rows in zip(found, (handled, handled & (sent < 0)), strict=True):
             numbers = np.bincount(hops[rows])
-            for hop in np.flatnonzero(numbers).tolist():
+            # New codes may have begun meanwhile.
+            for hop in np.flatnonzero(numbers[: len(codes.name)]).tolist():
                 counter[names[codes.name[hop]]] += int(numbers[hop])
         return found
 

@@ -48,7 +48,7 @@ def boxes_of_chain(chain: Chain, kept: Mask) -> list[Box]:
     """Return a chain's loops that some kept node is in, (n,), every one before those nested in it."""
     if len(chain.names) <= DESCRIBED:
         try:
-            found = loops(chain, cycles=0)
+            found = loops(chain, cycles=0, intervals=None)
         except AnalysisError:
             pass
         else:

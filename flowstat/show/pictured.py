@@ -78,7 +78,9 @@ def of_chain(chain: Chain) -> Whole:
     flow = traffic(chain)
     n = len(chain.names)
     keys: dict[tuple[int, int], list[str]] = {}
-    for arrow in chain.graph.arrows if chain.graph else ():
+    arrows = chain.graph.arrows if chain.graph else ()
+    # The states of a node that is split have arrows that only the traces show, too: these have no keys.
+    for arrow in (arrow for arrow in arrows if chain.keys(arrow.source, arrow.target)):
         pair = chain.index[arrow.source], chain.index[arrow.target]
         keys.setdefault(pair, []).extend([arrow.key or '""'] if arrow.key != ANY_KEY else [])
     declared = np.array(list(keys), np.int64).reshape(-1, 2) @ np.array([n, 1])

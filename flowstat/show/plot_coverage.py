@@ -61,7 +61,7 @@ def plot_coverage(source: Chain | Flows | Cycles | Circulation, top: int = 100, 
     """
     if top < 1:
         raise OutputError(f"at least one is drawn, not {top}")
-    found = find_flows(source, top) if isinstance(source, Chain) else source
+    found = find_flows(source, top, intervals=None) if isinstance(source, Chain) else source
     shares, things, whole = covered(found)
     shares = shares[:top]
     figure, axes = axes_of(ax, 6.0, 3.4, (0.75, 0.6, 0.8, 0.5))

@@ -72,7 +72,7 @@ def plot_flows(chain_or_flows: Chain | Flows, top: int = 10, *, ax: Axes | None 
     if top < 1:
         raise OutputError(f"at least one flow is drawn, not {top}")
     if isinstance(chain_or_flows, Chain):
-        found = find_flows(chain_or_flows, top)
+        found = find_flows(chain_or_flows, top, intervals=None)
     elif isinstance(chain_or_flows, Flows):
         found = chain_or_flows
     else:

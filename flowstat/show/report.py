@@ -1,87 +1,63 @@
-"""The report for a design review: one self-contained file, HTML or Markdown."""
+"""The report for a design review: one self-contained file, HTML, PDF or Markdown."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+import os
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import jinja2
 
 import flowstat
-from flowstat.analyze.absorption import absorption
-from flowstat.analyze.cycles import cycles
-from flowstat.analyze.flows import flows
-from flowstat.analyze.loops import loops
-from flowstat.analyze.shares import shares
-from flowstat.analyze.visits import visits
 from flowstat.errors import OutputError
 from flowstat.estimate.chain import Chain, Start, start_law
-from flowstat.explain.sentences import (
-    absorption_sentences,
-    data_sentences,
-    flows_sentences,
-    loop_sentence,
-)
-from flowstat.read.words import visible
-from flowstat.results import Result, cell
+from flowstat.explain.sentences import data_sentences
+from flowstat.results import Result, counted
 from flowstat.show.draw import draw
-from flowstat.show.tables import escaped, render
+from flowstat.show.report_sections import Given, Section, sections_of
+from flowstat.show.tables import escaped
 
 __all__ = ["report"]
 
-ROWS = 200
-"""A table longer than this is cut in a report, and says so."""
+KINDS = {".html": "report.html.j2", ".htm": "report.html.j2", ".md": "report.md.j2", ".pdf": "report.html.j2"}
 
 
-@dataclass(frozen=True)
-class Section:
-    """One part of a report: a heading, sentences, and perhaps a table."""
+def report(
+    chain: Chain,
+    path: str | Path,
+    *,
+    title: str | None = None,
+    start: Start = None,
+    top: int = 10,
+    sources: Result | None = None,
+    verdicts: Sequence[Result] = (),
+    model: Sequence[Result] = (),
+    conformance: Sequence[Result] = (),
+    changes: Sequence[Result] = (),
+) -> Path:
+    """Write a report on a chain, for a design review.
 
-    anchor: str
-    heading: str
-    sentences: tuple[str, ...] = ()
-    result: Result | None = None
-
-    def head(self) -> list[str]:
-        """Return the table's column names as a reader sees them."""
-        return [column.replace("_", " ") for column in self.result.printed()] if self.result else []
-
-    def cells(self) -> list[list[str]]:
-        """Return the table's cells as text, at most `ROWS` lines."""
-        result = self.result
-        return [[visible(cell(row[c])) for c in result.printed()] for row in result.rows()[:ROWS]] if result else []
-
-    def numeric(self) -> list[bool]:
-        """Return for each column whether it holds numbers."""
-        if self.result is None:
-            return []
-        numbers = self.result.numeric()
-        return [column in numbers for column in self.result.printed()]
-
-    def cut(self) -> int:
-        """Return how many lines of the table are left out."""
-        return max(0, len(self.result.rows()) - ROWS) if self.result else 0
-
-    def markdown(self) -> str:
-        """Return the table as Markdown."""
-        return render(self.result, "markdown") if self.result else ""
-
-
-def report(chain: Chain, path: str | Path, *, title: str | None = None, start: Start = None, top: int = 10) -> Path:
-    """Write a report on a chain: findings, the drawn graph, where the data came from, loops, outcomes, flows.
+    Verdicts come first, then findings, the data behind them, the drawn graph, outcomes, loops, storms, likely flows,
+    timing, what the answers hang on, where the model fails, conformance, what changed, method and words.
 
     Parameters
     ----------
     chain
         From `estimate`.
     path
-        `.html` (or `.htm`): one file that needs nothing else. `.md`: Markdown, without the drawing.
+        `.html` (or `.htm`): one file that needs nothing else. `.pdf`: that on paper; it needs weasyprint (`pip install
+        'flowstat[pdf]'`). `.md`: Markdown, without the drawings.
     title
         Heading; the file's name if not given.
     start
         Where runs start; the chain's start law if not given.
     top
-        How many cycles and flows are listed.
+        How many cycles, flows and arrows are listed.
+    sources
+        Which files the numbers come from: see `flowstat.show.sources.sources_of`.
+    verdicts, model, conformance, changes
+        What `check`, `assess`, `conform` and `diff` found: each has a section then.
 
     Returns
     -------
@@ -91,7 +67,7 @@ def report(chain: Chain, path: str | Path, *, title: str | None = None, start: S
     Raises
     ------
     OutputError
-        If the name ends in something else, or can't be written.
+        If the name ends in something else, or can't be written, or weasyprint is needed and not installed.
     AnalysisError
         If an analysis refuses the chain (see each).
 
@@ -107,58 +83,51 @@ def report(chain: Chain, path: str | Path, *, title: str | None = None, start: S
     '# a'
     """
     path = Path(path)
-    kinds = {".html": "report.html.j2", ".htm": "report.html.j2", ".md": "report.md.j2"}
-    if path.suffix.lower() not in kinds:
-        raise OutputError(f"a report is written as .html or .md, not {path.suffix or path.name!r}")
-    template = kinds[path.suffix.lower()]
+    if path.suffix.lower() not in KINDS:
+        raise OutputError(f"a report is written as .html, .md or .pdf, not {path.suffix or path.name!r}")
+    template = KINDS[path.suffix.lower()]
+    pictures = template.endswith(".html.j2")
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("flowstat.show"),
-        autoescape=template.endswith(".html.j2"),
+        autoescape=pictures,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
     environment.filters["escaped"] = escaped
     chain = replace(chain, start=start_law(chain, start))
-    findings, sections = _sections(chain, top)
+    given = Given(verdicts, model, conformance, changes)
+    findings, sections = sections_of(chain, top, given, pictures=pictures)
     text = environment.get_template(template).render(
         title=title or path.stem,
         version=flowstat.__version__,
         findings=findings,
         data=data_sentences(chain),
-        drawing=draw(chain).svg if template.endswith(".html.j2") else "",
+        sources=[Section("sources", "Files", (), sources)] if sources is not None else [],
+        about=f"{counted(len(chain.names), 'node')}, {counted(chain.P.nnz, 'pair')} with messages between",
+        drawing=draw(chain).svg if pictures else "",
         sections=sections,
     )
     try:
-        path.write_text(text, encoding="utf-8")
+        path.write_bytes(_printed(text) if path.suffix.lower() == ".pdf" else text.encode())
     except OSError as error:
         raise OutputError(f"can't write the report {path}: {error.strerror}") from None
     return path
 
 
-def _sections(chain: Chain, top: int) -> tuple[list[str], list[Section]]:
-    """Return the findings, most important first, and the parts that show them."""
-    found_loops = loops(chain)
-    found_cycles = cycles(chain, top)
-    outcomes = absorption(chain)
-    found_flows = flows(chain, top)
-    told_loops = tuple(loop_sentence(loop, chain.fans_out) for loop in found_loops.loops)
-    told_outcomes = tuple(absorption_sentences(outcomes))
-    told_flow = tuple(flows_sentences(found_flows)[:1])
-    outermost = sorted((loop for loop in found_loops.loops if loop.depth == 0), key=lambda loop: -loop.share)
-    findings = [
-        *told_outcomes,
-        *(f"Loop: {loop_sentence(loop, chain.fans_out)}" for loop in outermost[:3]),
-        *told_flow,
-    ]
-    if not found_loops.loops:
-        findings.append("There is no loop: every run passes each node at most once.")
-    sections = [
-        Section("loops", "Loops", told_loops, found_loops),
-        Section("cycles", "Most probable cycles", (), found_cycles),
-        Section("outcomes", "Where runs end", told_outcomes, outcomes),
-        Section("flows", "Most probable flows", told_flow, found_flows),
-        Section("visits", "How often runs come to each node", (), visits(chain)),
-        Section("shares", "Shares, arrow by arrow", (), shares(chain)),
-    ]
-    return findings, sections
+def _printed(page: str) -> bytes:
+    """Return a page on paper, as PDF."""
+    try:
+        from weasyprint import HTML
+    except ImportError:
+        raise OutputError("a PDF needs weasyprint: pip install 'flowstat[pdf]', or print the .html") from None
+    except OSError as error:
+        raise OutputError(f"weasyprint lacks a library of the system (Debian: libpango-1.0-0): {error}") from None
+    before = os.environ.get("SOURCE_DATE_EPOCH")
+    os.environ["SOURCE_DATE_EPOCH"] = before or "0"  # or the fonts inside have the time of day
+    try:
+        document: bytes = HTML(string=page).write_pdf(pdf_identifier=b"flowstat")
+    finally:
+        if before is None:
+            del os.environ["SOURCE_DATE_EPOCH"]
+    return document

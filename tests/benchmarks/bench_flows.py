@@ -1,4 +1,4 @@
-"""How fast the likely flows and walks of large chains are found, walks beside igraph's shortest simple paths."""
+"""How fast likely flows, walks and cycles by flux are found, walks beside igraph's shortest simple paths."""
 
 import time
 
@@ -6,6 +6,7 @@ import igraph
 import numpy as np
 from scipy import sparse
 
+from flowstat.analyze.cycles import cycles
 from flowstat.analyze.flows import flows
 from flowstat.analyze.variants import variants
 from flowstat.estimate.chain import Chain
@@ -32,6 +33,16 @@ def staged(length=50, everywhere=True, seed=1):
     P = sparse.csr_array((shares[kept], (rows[kept], columns[kept])), shape=(NODES, NODES))
     P.sum_duplicates()
     return Chain.from_matrix(P, start="0", stop=np.maximum(1 - P.sum(axis=1), 0.0))
+
+
+def spread(nodes, stop=0.05, seed=1):
+    """Return a chain of one class in which every node leads to four at random."""
+    rng = np.random.default_rng(seed)
+    rows, columns = np.repeat(np.arange(nodes), ARROWS), rng.integers(0, nodes, ARROWS * nodes)
+    P = sparse.csr_array((rng.random(len(rows)) + 0.01, (rows, columns)), shape=(nodes, nodes))
+    P.sum_duplicates()
+    P = sparse.csr_array(sparse.diags_array((1 - stop) / P.sum(axis=1)) @ P)
+    return Chain.from_matrix(P, start="0", stop=1 - P.sum(axis=1))
 
 
 def one_end(chain):
@@ -64,7 +75,7 @@ def benchmarks():
         )
     for name, made, bound in (
         (f"classes of {CLASS}", chain, 5),
-        ("one class", program(NODES, 50), 60),
+        ("one class", program(NODES, 50), 20),
     ):
         started = time.perf_counter()
         found = flows(made, 100)
@@ -72,3 +83,12 @@ def benchmarks():
         assert found.complete
         assert len(found.flows) == 100
         yield Row(f"100 best flows of {NODES:,} nodes in {name}, seconds", taken, bound, "at most", f"{taken:.1f} s")
+    for nodes, bound in ((300, 5), (10_000, 20)):
+        made = spread(nodes)
+        started = time.perf_counter()
+        often = cycles(made, 20, by="flux")
+        taken = time.perf_counter() - started
+        assert often.complete
+        yield Row(
+            f"20 cycles by flux of one class of {nodes:,} nodes, seconds", taken, bound, "at most", f"{taken:.1f} s"
+        )
