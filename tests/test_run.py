@@ -15,6 +15,7 @@ from flowstat.run.app import App
 from flowstat.run.behaviour import Message
 from flowstat.run.inject import spread
 from flowstat.run.loop import Limits
+from tests.interrupts import press
 from tests.tracing import Rows, record
 
 
@@ -247,7 +248,7 @@ def test_ctrl_c_ends_the_run_after_the_event():
     def b(state, message, ctx):
         handled.append(message)
         if len(handled) == 5:
-            signal.raise_signal(signal.SIGINT)
+            press()
         ctx.emit()
 
     before = signal.getsignal(signal.SIGINT)
@@ -276,7 +277,7 @@ def test_a_second_ctrl_c_ends_it_in_the_event_whose_message_stays_pending():
 def test_ctrl_c_while_waiting_for_an_injection():
     def injections():
         yield "a", "", None
-        signal.raise_signal(signal.SIGINT)
+        press()
         pytest.fail("not reached")
 
     result, rows = rows_of(App(parse_graph("a")), injections())

@@ -25,6 +25,7 @@ from flowstat.run.latencies import LatencyLaw, VirtualTime
 from flowstat.run.loop import Limits
 from flowstat.run.pool import Together
 from flowstat.run.virtual_loop import VirtualLoop
+from tests.interrupts import press
 from tests.tracing import record
 
 GRAPH = parse_graph("a -> b; a/t -> b; b -> c")
@@ -314,7 +315,7 @@ def test_an_interrupt_while_the_journal_is_written_waits(tmp_path, monkeypatch, 
     def interrupted(self, injection, *more):
         found = add(self, injection, *more)
         if injection[2] == 3:
-            os.kill(os.getpid(), signal.SIGINT)
+            press()
         return found
 
     monkeypatch.setattr(JournalWriter, "add", interrupted)
@@ -333,7 +334,7 @@ def test_an_event_that_was_broken_off_accuses_nobody(tmp_path):
     def pressed(state, message, ctx):
         state["begun"] = True
         for _ in range(2):
-            os.kill(os.getpid(), signal.SIGINT)
+            press()
 
     result = app_with(pressed, state=dict).run([("a", "", 1)], journal=tmp_path / "j")
     assert (result.interrupted, result.pending) == (True, {"a": 1})
@@ -345,7 +346,7 @@ def test_a_second_interrupt_within_our_own_code_waits_for_the_event(tmp_path):
 
     def progress(events, runs, waiting):
         for _ in range(2):
-            os.kill(os.getpid(), signal.SIGINT)
+            press()
 
     result, rows = record(lambda writer: App(GRAPH).run(spread(GRAPH, 1000, ["a"]), writer, progress=progress))
     assert result.interrupted
@@ -476,7 +477,7 @@ def test_a_mirror_of_a_run_that_was_interrupted_accuses_nobody(tmp_path):
     def b(state, message, ctx):
         seen.append(1)
         if len(seen) == 5:
-            os.kill(os.getpid(), signal.SIGINT)
+            press()
         ctx.emit(message.body)
 
     result = app.run([("a", "", k) for k in range(10)], journal=tmp_path / "j")
