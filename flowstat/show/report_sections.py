@@ -55,6 +55,8 @@ class Section:
     result: Result | None = None
     figure: str = field(default="", repr=False)
     caption: str = ""
+    listed: bool = True
+    """Whether it is in the list of sections, and not part of the one before."""
 
     def head(self) -> list[str]:
         """Return the table's column names as a reader sees them."""
@@ -123,7 +125,9 @@ def _given(anchor: str, heading: str, results: Sequence[Result]) -> list[Section
     made = []
     for k, result in enumerate(results):
         same = k == 0 or not result.title
-        made.append(Section(anchor + (f"-{k + 1}" if k else ""), heading if same else result.title, (), result))
+        made.append(
+            Section(anchor + (f"-{k + 1}" if k else ""), heading if same else result.title, (), result, listed=not k)
+        )
     return made
 
 
@@ -145,7 +149,7 @@ def _storms(chain: Chain, findings: list[str]) -> list[Section]:
         findings.insert(0, " ".join(found.notes()))
     return [
         Section("storms", "Storms: do messages multiply?", (), found),
-        Section("storms-arrows", "The arrows that carry the growth", (), found.arrows),
+        Section("storms-arrows", "The arrows that carry the growth", (), found.arrows, listed=False),
     ]
 
 
@@ -187,5 +191,5 @@ def _hangs_on(chain: Chain, ends: Absorption, top: int) -> list[Section]:
         found = sensitivity(chain, answer, top=top)
         if found.effects:
             what = "the number of events" if k == 0 else f"the outcome {ends.outcomes[k - 1].outcome}"
-            made.append(Section(f"hangs-{k + 1}", f"What {what} hangs on", (), found))
+            made.append(Section(f"hangs-{k + 1}", f"What {what} hangs on", (), found, listed=not made))
     return made
