@@ -3,7 +3,9 @@
 import io
 import json
 import os
+import signal
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,14 @@ settings.register_profile(
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
 )
 settings.load_profile("flowstat")
+
+
+@pytest.fixture(autouse=True)
+def python_handles_ctrl_c() -> None:
+    """Put back what Python does on Ctrl-C: pyspark leaves a handler of its own, and a run lets such a one be."""
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
 
 SHARED = Path(__file__).parents[2] / "shared"
 

@@ -138,15 +138,15 @@ def test_gradients_and_drawn_chains_agree_where_there_are_many_events(what: str)
     chain = counted(30)
     ask = {"hitting": lambda **how: fs.hitting(chain, "dig", **how)}.get(what)
     ask = ask or (lambda **how: getattr(fs, what)(chain, **how))
-    quick, drawn = ask(), ask(intervals=Sampling(draws=800, seed=3))
+    quick, drawn = ask(), ask(intervals=Sampling(draws=250, seed=3))
     assert quick.sure.keys() == drawn.sure.keys()
     assert quick.sure
     for key, each in quick.sure.items():
         other = drawn.sure[key]
         width = max(each.high - each.low, 1e-12)
-        # A quantile of 800 draws is off by some 4% of the width.
-        assert other.low == pytest.approx(each.low, abs=0.16 * width), key
-        assert other.high == pytest.approx(each.high, abs=0.16 * width), key
+        # A quantile of 250 draws is off by some 7% of the width.
+        assert other.low == pytest.approx(each.low, abs=0.3 * width), key
+        assert other.high == pytest.approx(each.high, abs=0.3 * width), key
         assert not each.doubt
 
 
@@ -312,7 +312,7 @@ def test_intervals_hold_the_truth_as_often_as_they_say(runs: int) -> None:
     chain = counted(5)
     law, rng = Truth(chain), np.random.default_rng(runs)
     true = fs.absorption(chain, intervals=None)
-    sets, held = 150, {"events": 0, "lost": 0}
+    sets, held = 100, {"events": 0, "lost": 0}
     for _ in range(sets):
         found = fs.absorption(fs.estimate(law.counts(runs, rng), chain.graph))
         low, high = found.between("events", "")
